@@ -1,0 +1,1 @@
+"""The distillation subsystem: recipes, teachers, agents, logit store, losses, training, evaluation."""

@@ -1,0 +1,1 @@
+"""Runs models: catalog, pull, engines, scheduler, OpenAI-compatible HTTP. Knows nothing of SQL."""

@@ -1,0 +1,1 @@
+"""SQL: schemas, prompts, completion, repair, validation, events, benchmark and their HTTP router."""
