@@ -38,6 +38,13 @@ class Unauthorized(DistilsqlError):
     type = "authentication_error"
 
 
+class Forbidden(DistilsqlError):
+    """Known or not, this may not be done from there (another site's page)."""
+
+    status = 403
+    type = "permission_error"
+
+
 class NotFound(DistilsqlError):
     """The thing named (model, schema, completion) does not exist here."""
 

@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     whatever `host` says (a guard against DNS rebinding)."""
     max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024)
     """Larger request bodies are refused with 413 before they are read."""
+    max_upload_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+    """The same for an uploaded database file, of which only the schema is read."""
     request_timeout_s: float = Field(60.0, gt=0)
     """A request that takes longer is cancelled and answered with 503."""
     drain_timeout_s: float = Field(10.0, ge=0)
@@ -56,6 +58,8 @@ class Settings(BaseSettings):
     """Requests that may wait for the engine; one more is refused with 429."""
     context_tokens: int = Field(8192, ge=512)
     """Tokens of KV cache shared by all sequences; also the longest prompt plus completion."""
+    max_loaded_models: int = Field(2, ge=1)
+    """Models kept in memory; the one unused for longest makes room for another."""
     max_parallel: int = Field(8, ge=1, le=64)
     """Sequences decoded together."""
     threads: int = Field(0, ge=0)
