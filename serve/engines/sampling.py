@@ -53,23 +53,25 @@ def sample(
 
 
 def _draw(logits: Logits, temperature: float, top_p: float, rng: np.random.Generator) -> int:
-    scaled = (logits.astype(np.float64) - float(logits.max())) / temperature
-    weights = np.exp(scaled)
-    weights /= weights.sum()
+    """Gumbel-max sampling: noise by token id, then argmax. A rounding difference in the logits can
+    then change the draw only where two tokens' noisy scores nearly tie, as in greedy decoding."""
+    scaled = logits / np.float32(temperature)
+    noise = rng.random(len(logits), np.float32)
+    scores = scaled - np.log(-np.log(np.maximum(noise, np.finfo(np.float32).tiny)))
     if top_p < 1.0:
-        order = np.argsort(-weights, kind="stable")
-        keep = int(np.searchsorted(np.cumsum(weights[order]), top_p)) + 1
-        nucleus = order[:keep]
-        share = weights[nucleus] / weights[nucleus].sum()
-        return int(nucleus[_pick(share, rng)])
-    return _pick(weights, rng)
+        scores[~_nucleus(scaled, top_p)] = -np.inf
+    return int(scores.argmax())
 
 
-def _pick(weights: NDArray[np.float64], rng: np.random.Generator) -> int:
-    """Inverse-transform sampling: one uniform number a token, so a seed fixes the whole text."""
-    cumulative = np.cumsum(weights)
-    at = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-    return min(at, int(np.flatnonzero(weights)[-1]))
+def _nucleus(scaled: Logits, top_p: float) -> NDArray[np.bool_]:
+    """The smallest set of likeliest tokens whose probability sums to `top_p`."""
+    weights = np.exp((scaled - scaled.max()).astype(np.float64))
+    weights /= weights.sum()
+    order = np.argsort(-weights, kind="stable")
+    keep = int(np.searchsorted(np.cumsum(weights[order]), top_p)) + 1
+    inside = np.zeros(len(scaled), np.bool_)
+    inside[order[:keep]] = True
+    return inside
 
 
 def _top(logits: Logits, log_total: float, count: int) -> tuple[tuple[int, float], ...]:

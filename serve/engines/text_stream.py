@@ -25,14 +25,16 @@ class TextStream:
         Sets `stopped` when a stop string is complete; the tokens returned then end before it.
         """
         self._held.append(replace(token, text=self._decoder.decode(piece)))
+        unfinished = bool(self._decoder.getstate()[0])
+        whole = len(self._held) - unfinished
         if not self.stop:
-            return self._release(len(self._held))
+            return self._release(whole)
         text = "".join(held.text for held in self._held)
         found = [at for stop in self.stop if (at := text.find(stop)) >= 0]
         if found:
             self.stopped = True
             return self._release_text(min(found))
-        return self._release(self._certain(len(text) - self._longest_partial(text)))
+        return self._release(min(whole, self._certain(len(text) - self._longest_partial(text))))
 
     def finish(self) -> list[Token]:
         """The tokens still held back, and a replacement character for an unfinished one."""
