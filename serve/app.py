@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -159,8 +159,7 @@ def _add_probes(app: FastAPI, lifecycle: Lifecycle, registry: ModelRegistry, met
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(DistilsqlError)
     async def known(request: Request, error: DistilsqlError) -> JSONResponse:
-        if error.status >= 500:
-            log.warning("answered with an error", extra={"type": error.type, "param": error.param})
+        request.scope["state"]["error"] = error.type
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
@@ -188,34 +187,37 @@ def _http_error(request: Request, error: HTTPException) -> JSONResponse:
 
 def _validation_error(request: Request, error: RequestValidationError) -> DistilsqlError:
     """The first finding, with the dotted field it is about; never the value, which may be SQL."""
-    found = error.errors()[0]
+    body = error.body
+    found = max(error.errors(), key=lambda one: len(_field(one, body)))
     where, *location = found["loc"]
     if found["type"] == "json_invalid":
         reason = f"{found['ctx']['error']} at character {location[0]}"
         return InvalidRequest(f"the body is not valid JSON: {reason}")
     if where == "body" and isinstance(error.body, bytes):
         return InvalidRequest("the body must be JSON, sent with 'Content-Type: application/json'")
-    param = _field(location, error.body if where == "body" else None, missing=found["type"] == "missing")
+    param = ".".join(_field(found, body)) or None
     message = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "extra_forbidden":
+        message = "there is no such parameter here"
     text = f"{param}: {message}" if param else message
     kind = InvalidRequest if request.url.path in _OPENAI_PATHS else Unprocessable
     return kind(text, param=param)
 
 
-def _field(location: list[Any], body: Any, *, missing: bool) -> str | None:
-    """`messages.0.role` for a pydantic location, without the parts that name a type and no field."""
-    if body is None:
-        return ".".join(map(str, location)) or None
+def _field(found: Mapping[str, Any], body: Any) -> list[str]:
+    """`messages`, `0`, `role` for a finding, without the parts of its location that name a type."""
+    where, *location = found["loc"]
+    if where != "body":
+        return [str(part) for part in location]
     parts: list[str] = []
     for part in location:
         try:
             body = body[part]
         except (KeyError, IndexError, TypeError):
-            if missing and part == location[-1]:
-                parts.append(str(part))
-            break
+            if not (found["type"] == "missing" and part == location[-1]):
+                continue
         parts.append(str(part))
-    return ".".join(parts) or None
+    return parts
 
 
 def _openapi(app: FastAPI, *, secured: bool) -> dict[str, Any]:

@@ -24,10 +24,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import logs
-from serve.errors import DistilsqlError, InvalidRequest, TooLarge, Unavailable
+from serve.errors import InvalidRequest, TooLarge, Unavailable
 from serve.lifecycle import Lifecycle
 from serve.metrics import Metrics
-from serve.responses import error_response, sse_error
+from serve.responses import error_response, sse_error, unexpected
 from serve.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 CLIENT_CLOSED = 499
 """Logged for a client that went away before its answer; never sent."""
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ODD_ESCAPE = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
+_ODD_CHARACTER = re.compile("[\0\ud800-\udfff]")
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 _LINGER_S = 2.0
 _LINGER_BYTES = 16 * 1024 * 1024
@@ -80,8 +82,7 @@ class RequestLog:
             if status != CLIENT_CLOSED:
                 # The answer is under way: closing the connection is the only sign left to give.
                 raise RuntimeError(f"the answer to request {request_id} broke off") from None
-            message = f"something went wrong here; the server's log has it under request {request_id}"
-            await error_response(DistilsqlError(message))(scope, receive, send_with_id)
+            await error_response(unexpected())(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
             route, outcome = route_of(scope), state.get("outcome", "done")
@@ -92,6 +93,7 @@ class RequestLog:
                 "status": status,
                 "ms": round(seconds * 1000, 1),
                 "outcome": outcome,
+                **({"error": state["error"]} if "error" in state else {}),
             }
             log.log(logging.DEBUG if route in _PROBES else logging.INFO, "request", extra=fields)
 
@@ -303,7 +305,7 @@ def _lingering(receive: Receive, send: Send) -> Send:
 
 
 def _check_json(scope: Scope, body: bytes) -> None:
-    """Refuse what no JSON route can use: bytes that are not UTF-8, and NUL characters in strings."""
+    """Refuse what no JSON route can use: bytes that are not UTF-8, and strings that no text can be."""
     if not body:
         return
     try:
@@ -312,25 +314,25 @@ def _check_json(scope: Scope, body: bytes) -> None:
         raise InvalidRequest(f"the body is not UTF-8 text (at byte {error.start})") from None
     if b"\0" in body:
         raise InvalidRequest("the body holds a NUL byte")
-    if b"\\u0000" not in body:
+    if not _ODD_ESCAPE.search(body):
         return
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
         return  # The route's own parser says what is wrong with it.
-    if (where := _find_nul(data)) is not None:
-        raise InvalidRequest("the text holds a NUL character", param=where or None)
+    if (where := _find_odd_string(data)) is not None:
+        raise InvalidRequest("the text holds a NUL character or half a surrogate pair", param=where or None)
 
 
-def _find_nul(data: Any) -> str | None:
-    """Dotted path of the first string or key with a NUL character; None where there is none."""
+def _find_odd_string(data: Any) -> str | None:
+    """Dotted path of a string, or of the object with a key, that holds a NUL or a lone surrogate."""
     pending: list[tuple[str, Any]] = [("", data)]
     while pending:
         path, value = pending.pop()
-        if isinstance(value, str) and "\0" in value:
+        if isinstance(value, str) and _ODD_CHARACTER.search(value):
             return path
         if isinstance(value, dict):
-            if any("\0" in key for key in value):
+            if any(_ODD_CHARACTER.search(key) for key in value):
                 return path
             pending += [(f"{path}.{key}".lstrip("."), item) for key, item in value.items()]
         elif isinstance(value, list):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
@@ -63,8 +64,9 @@ async def completions(request: Request, body: api.CompletionRequest) -> api.Comp
     if body.stream:
         return EventStream(_stream_completions(request, body))
     async with _engine(request, body.model) as engine:
-        prompts = [_completion_prompt(engine, prompt, body.suffix) for prompt in body.prompts()]
-        async with Generations(engine, _completion_requests(engine, body, prompts)) as running:
+        # In a thread: a text of megabytes takes a while to tokenize before it is refused.
+        requests = await asyncio.to_thread(_completion_requests, engine, body)
+        async with Generations(engine, requests) as running:
             collected = await running.collect()
             answer = _new_completion(engine)
             for index, choice in enumerate(collected):
@@ -82,8 +84,9 @@ async def completions(request: Request, body: api.CompletionRequest) -> api.Comp
 
 async def _stream_completions(request: Request, body: api.CompletionRequest) -> AsyncGenerator[bytes, None]:
     async with _engine(request, body.model) as engine:
-        prompts = [_completion_prompt(engine, prompt, body.suffix) for prompt in body.prompts()]
-        async with Generations(engine, _completion_requests(engine, body, prompts)) as running:
+        # In a thread: a text of megabytes takes a while to tokenize before it is refused.
+        requests = await asyncio.to_thread(_completion_requests, engine, body)
+        async with Generations(engine, requests) as running:
             chunk = _new_completion(engine)
             offsets = [0] * len(running.running)
             if body.echo:
@@ -124,7 +127,7 @@ async def chat_completions(request: Request, body: api.ChatRequest) -> api.ChatC
         return EventStream(_stream_chat(request, body))
     async with (
         _engine(request, body.model) as engine,
-        Generations(engine, _chat_requests(engine, body)) as running,
+        Generations(engine, await asyncio.to_thread(_chat_requests, engine, body)) as running,
     ):
         collected = await running.collect()
         return api.ChatCompletion(
@@ -147,7 +150,7 @@ async def chat_completions(request: Request, body: api.ChatRequest) -> api.ChatC
 async def _stream_chat(request: Request, body: api.ChatRequest) -> AsyncGenerator[bytes, None]:
     async with (
         _engine(request, body.model) as engine,
-        Generations(engine, _chat_requests(engine, body)) as running,
+        Generations(engine, await asyncio.to_thread(_chat_requests, engine, body)) as running,
     ):
         chunk = api.ChatChunk(
             id=_new_id("chatcmpl"), created=int(time.time()), model=engine.info.name, choices=[]
@@ -221,9 +224,8 @@ def _completion_prompt(engine: Engine, prompt: str | list[int], suffix: str | No
         raise InvalidRequest(str(error), param="suffix") from None
 
 
-def _completion_requests(
-    engine: Engine, body: api.CompletionRequest, prompts: Sequence[list[int]]
-) -> list[GenerateRequest]:
+def _completion_requests(engine: Engine, body: api.CompletionRequest) -> list[GenerateRequest]:
+    prompts = [_completion_prompt(engine, prompt, body.suffix) for prompt in body.prompts()]
     stop_ids = prompt_format.fim_stop_ids(engine) if body.suffix is not None else frozenset()
     return [
         GenerateRequest(

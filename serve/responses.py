@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -11,7 +12,10 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from serve import logs
 from serve.errors import DistilsqlError
+
+log = logging.getLogger(__name__)
 
 
 class ErrorBody(BaseModel):
@@ -44,6 +48,12 @@ def error_response(error: DistilsqlError, headers: Mapping[str, str] | None = No
     return JSONResponse(error_body(error.type, error.message, error.param), error.status, extra)
 
 
+def unexpected() -> DistilsqlError:
+    """What is said of a failure that nobody foresaw: where to find it, and nothing of it."""
+    where = f"the server's log has it under request {logs.request_id.get()}"
+    return DistilsqlError(f"something went wrong here; {where}")
+
+
 def sse(data: str, event: str | None = None) -> bytes:
     """One server-sent event; `data` is one line."""
     return (f"event: {event}\n" if event else "").encode() + f"data: {data}\n\n".encode()
@@ -74,6 +84,13 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if first is not None:
                 await send({"type": "http.response.body", "body": first, "more_body": True})
+            last = b""
+            try:
                 async for event in self.events:
                     await send({"type": "http.response.body", "body": event, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            except DistilsqlError as error:
+                last = sse_error(error)
+            except Exception as error:
+                log.error("stream failed", exc_info=error)
+                last = sse_error(unexpected())
+            await send({"type": "http.response.body", "body": last, "more_body": False})
