@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +74,7 @@ class LlamaModel:
         params.n_seq_max = params.n_outputs_max = self.sequences = sequences
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True
-        params.flash_attn_type = int(os.environ.get("FA","1"))
+        params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_ENABLED
         # The abort callback runs between graph nodes on a compute thread. A Python callback would
         # wait for the interpreter lock there, so libc's strlen reads the flag instead: it returns 0
         # (go on) for "" and 1 (abort) for "\x01".
