@@ -43,10 +43,24 @@ class Dialect:
     nested_comments: bool = False
     quoted_name_may_be_string: bool = False
     """A double-quoted word that names nothing in scope is a string (SQLite)."""
+    alias_in_select: bool = False
+    """A select item may use the alias of another one."""
     alias_in_where: bool = False
-    """WHERE and other select items may use a select item's alias."""
+    """WHERE and ON may use a select item's alias."""
     alias_in_group_by: bool = True
-    """GROUP BY and HAVING may."""
+    alias_in_having: bool = True
+    struct_columns: bool = False
+    """`column.field` reads a field of a column."""
+    row_values: bool = False
+    """A table's name or alias alone is a whole row."""
+    insert_without_into: bool = False
+    delete_without_from: bool = False
+    from_first: bool = False
+    """A statement may start with FROM."""
+    double_equals: bool = False
+    """`==` is an operator."""
+    empty_in_list: bool = False
+    """`x IN ()` is right."""
     trailing_comma: bool = False
     """The select list may end in a comma."""
     empty_select: bool = False
@@ -67,6 +81,8 @@ SQLITE = Dialect(
     name="sqlite",
     sqlglot="sqlite",
     label="SQLite",
+    double_equals=True,
+    empty_in_list=True,
     identifier_quotes=(('"', '"'), ("`", "`"), ("[", "]")),
     quoted_name_may_be_string=True,
     alias_in_where=True,
@@ -78,6 +94,8 @@ POSTGRES = Dialect(
     name="postgres",
     sqlglot="postgres",
     label="PostgreSQL",
+    alias_in_having=False,
+    row_values=True,
     column_case="lower",
     table_case="lower",
     dollar_quotes=True,
@@ -93,6 +111,7 @@ MYSQL = Dialect(
     name="mysql",
     sqlglot="mysql",
     label="MySQL",
+    insert_without_into=True,
     identifier_quotes=(("`", "`"),),
     string_quotes=("'", '"'),
     backslash_escapes=True,
@@ -104,6 +123,11 @@ DUCKDB = Dialect(
     name="duckdb",
     sqlglot="duckdb",
     label="DuckDB",
+    alias_in_select=True,
+    struct_columns=True,
+    row_values=True,
+    from_first=True,
+    double_equals=True,
     dollar_quotes=True,
     escape_strings=True,
     nested_comments=True,
@@ -118,6 +142,11 @@ BIGQUERY = Dialect(
     name="bigquery",
     sqlglot="bigquery",
     label="BigQuery",
+    struct_columns=True,
+    row_values=True,
+    insert_without_into=True,
+    delete_without_from=True,
+    from_first=True,
     table_case="sensitive",
     identifier_quotes=(("`", "`"),),
     string_quotes=("'", '"'),
@@ -141,6 +170,8 @@ SNOWFLAKE = Dialect(
     name="snowflake",
     sqlglot="snowflake",
     label="Snowflake",
+    alias_in_select=True,
+    struct_columns=True,
     column_case="upper",
     table_case="upper",
     backslash_escapes=True,
@@ -158,6 +189,9 @@ TSQL = Dialect(
     name="tsql",
     sqlglot="tsql",
     label="SQL Server",
+    alias_in_having=False,
+    insert_without_into=True,
+    delete_without_from=True,
     identifier_quotes=(('"', '"'), ("[", "]")),
     nested_comments=True,
     alias_in_group_by=False,
