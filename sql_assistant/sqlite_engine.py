@@ -81,12 +81,12 @@ class Engine:
             return _compile(self._db, statement)
 
 
-def parses(text: str) -> Verdict | None:
-    """RIGHT, INCOMPLETE or BROKEN by grammar alone; None where SQLite gives no opinion."""
+def grammar(text: str) -> Answer:
+    """The verdict by grammar alone: RIGHT, INCOMPLETE, BROKEN or NO_OPINION."""
     answer = empty().check(text)
-    if answer.verdict in (Verdict.BROKEN, Verdict.INCOMPLETE):
-        return answer.verdict
-    return None if answer.verdict is Verdict.NO_OPINION else Verdict.RIGHT
+    if answer.verdict in (Verdict.BROKEN, Verdict.INCOMPLETE, Verdict.NO_OPINION):
+        return answer
+    return Answer(Verdict.RIGHT)
 
 
 _ENGINES: IdentityCache[Schema, Engine] = IdentityCache(16)

@@ -63,7 +63,7 @@ def _first_broken_piece(text: str, code: statements.Span) -> statements.Span:
     low, high = 0, len(pieces) - 1
     while low < high:
         middle = (low + high) // 2
-        if sqlite_engine.parses(text[code[0] : pieces[middle].end]) is Verdict.BROKEN:
+        if sqlite_engine.grammar(text[code[0] : pieces[middle].end]).verdict is Verdict.BROKEN:
             high = middle
         else:
             low = middle + 1

@@ -32,7 +32,7 @@ _NEED_OPERAND = frozenset(
 )
 _BINARY = frozenset({"=", "<", ">", "<=", ">=", "<>", "!=", "+", "/", "||", "%", "=="})
 _RESERVED = _CLAUSES | frozenset(
-    "SELECT JOIN ON AND OR NOT AS CASE WHEN THEN ELSE IN IS DISTINCT BETWEEN LIKE SET INTO USING".split()
+    "SELECT JOIN ON AND OR NOT AS BY CASE WHEN THEN ELSE IN IS DISTINCT BETWEEN LIKE SET INTO USING".split()
 )
 _NAME_FOLLOWS = frozenset({"FROM", "JOIN", "INTO", "UPDATE"})
 _JOIN_WORDS = frozenset({"INNER", "CROSS", "NATURAL", "OUTER"})

@@ -97,7 +97,7 @@ def _check_sqlite(text: str, schema: Schema | None) -> tuple[list[Issue], Table 
     code = statements.code_span(text, (0, len(text)), "sqlite")
     statement = normalize.normalize(text, dialects.SQLITE)[slice(*code)] if code else ""
     engine = sqlite_engine.engine(schema) if schema is not None else sqlite_engine.empty()
-    answer = engine.check(statement)
+    answer = engine.check(statement) if schema is not None else sqlite_engine.grammar(statement)
     if answer.verdict is Verdict.RIGHT and not _worth_a_look(statement):
         return [], None
     parsed = parsing.parse(text, "sqlite")
