@@ -193,6 +193,8 @@ def _validation_error(request: Request, error: RequestValidationError) -> Distil
     if found["type"] == "json_invalid":
         reason = f"{found['ctx']['error']} at character {location[0]}"
         return InvalidRequest(f"the body is not valid JSON: {reason}")
+    if where == "body" and not location and found["type"] == "missing":
+        return InvalidRequest("the body is missing: send JSON")
     if where == "body" and isinstance(error.body, bytes):
         return InvalidRequest("the body must be JSON, sent with 'Content-Type: application/json'")
     param = ".".join(_field(found, body)) or None

@@ -1,7 +1,8 @@
 """Knows what runs in this process, so that a shutdown can let it finish, or end it at a deadline.
 
-Two kinds: requests (awaited on shutdown until the deadline, then cancelled) and background tasks
-(model loading, warm-ups: cancelled at once on shutdown). Everything happens on one event loop.
+Three kinds: requests (awaited on shutdown until the deadline, then cancelled), streams to an open
+page (cancelled after them) and background tasks (model loading, warm-ups: cancelled at once).
+Everything happens on one event loop.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Lifecycle:
         self.deadline_passed = False
         """Requests still running were cancelled by the shutdown."""
         self._requests: set[asyncio.Task[None]] = set()
+        self._page: set[asyncio.Task[None]] = set()
         self._background: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -61,6 +63,16 @@ class Lifecycle:
             self.draining = True
             self.not_ready_because = "the server is shutting down"
             log.info("draining", extra={"running": self.running})
+
+    @contextmanager
+    def page(self, task: asyncio.Task[None]) -> Iterator[None]:
+        """`task` serves a page for the length of the block: it has nothing to finish, and is cancelled
+        when the requests have ended."""
+        self._page.add(task)
+        try:
+            yield
+        finally:
+            self._page.discard(task)
 
     @contextmanager
     def request(self, task: asyncio.Task[None]) -> Iterator[None]:
@@ -100,8 +112,10 @@ class Lifecycle:
         except TimeoutError:
             self.cancel_requests()
             await self._idle.wait()
-        if self._background:
-            await asyncio.wait(self._background)
+        for task in self._page:
+            task.cancel()
+        if unfinished := self._background | self._page:
+            await asyncio.wait(unfinished)
 
     def cancel_requests(self) -> None:
         """End every running request now; each answers 503 or ends its stream with an error."""

@@ -102,13 +102,12 @@ class Metrics:
         """`engine`, with its generations measured."""
         return _MeteredEngine(engine, self)
 
-    def generation_ended(self, model: str, stats: GenerationStats) -> None:
-        """Count one generation."""
+    def generation_ended(self, model: str, stats: GenerationStats, reason: str) -> None:
+        """Count one generation, by why it ended."""
         self._queue.labels(model).observe(stats.queue_ms / 1000)
         self._prompt_tokens.labels(model).inc(stats.prompt_tokens)
         self._cached_tokens.labels(model).inc(stats.cached_tokens)
         self._completion_tokens.labels(model).inc(stats.completion_tokens)
-        reason = stats.finish_reason.value if stats.finish_reason else "error"
         self._finished.labels(model, reason).inc()
 
     def token(self, model: str, seconds: float, *, first: bool) -> None:
@@ -160,16 +159,21 @@ class _MeteredGeneration:
                 self._metrics.token(self._model, now - self._last, first=first)
                 self._last, first = now, False
                 yield token
+        except Exception:
+            self._count("error")
+            raise
         finally:
-            self._count()
+            # Abandoned before its end: nobody waits for it any more.
+            self._count("cancelled")
 
     def cancel(self) -> None:
         self._generation.cancel()
 
-    def _count(self) -> None:
+    def _count(self, otherwise: str) -> None:
         if not self._counted:
             self._counted = True
-            self._metrics.generation_ended(self._model, self.stats)
+            reason = self.stats.finish_reason
+            self._metrics.generation_ended(self._model, self.stats, reason.value if reason else otherwise)
 
 
 class _MeteredEngine:

@@ -129,8 +129,7 @@ class RequestLimits:
                 raise InvalidRequest("the URL holds a NUL character")
             _check_content_length(scope, limit)
             if not is_api:
-                # The page's own streams live as long as the tab is open: no time limit here.
-                await self.app(scope, _counted(receive, limit), sender)
+                await self._run_page(scope, _counted(receive, limit), sender)
                 return
             timeout_at = asyncio.get_running_loop().time() + self.settings.request_timeout_s
             if path in self.upload_limits:
@@ -167,6 +166,7 @@ class RequestLimits:
                 await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 if not work.done():
                     outcome = "client_closed" if gone and gone.done() else "timeout"
+                    scope["state"]["outcome"] = outcome  # Said first: the work may record why it ended.
                     work.cancel()
                     await asyncio.wait({work})
         finally:
@@ -184,6 +184,21 @@ class RequestLimits:
                 return
             raise error
 
+    async def _run_page(self, scope: Scope, receive: Receive, sender: _Sender) -> None:
+        """The page's streams live as long as its tab is open: no time limit, and no error at the end."""
+        work = asyncio.create_task(_as_coroutine(self.app, scope, receive, sender))
+        try:
+            with self.lifecycle.page(work):
+                await asyncio.wait({work})
+        finally:
+            work.cancel()
+        if not work.cancelled():
+            work.result()
+        elif sender.is_event_stream and not sender.ended:
+            await _send_soon(sender, {"type": "http.response.body", "body": b"", "more_body": False})
+        elif not sender.started:
+            raise Unavailable("the server is shutting down; try again in a moment", retry_after=5)
+
     async def _cut_off(self, outcome: str, scope: Scope, receive: Receive, sender: _Sender) -> None:
         if outcome == "timeout":
             seconds = self.settings.request_timeout_s
@@ -193,10 +208,8 @@ class RequestLimits:
         if not sender.started:
             await error_response(error)(scope, receive, sender)
         elif sender.is_event_stream and not sender.ended:
-            # A client that does not read would hold us here: it has had its time.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await sender({"type": "http.response.body", "body": sse_error(error), "more_body": False})
+            last: Message = {"type": "http.response.body", "body": sse_error(error), "more_body": False}
+            await _send_soon(sender, last)
         elif not sender.ended:
             raise error
 
@@ -216,6 +229,13 @@ class _Sender:
         elif message["type"] == "http.response.body":
             self.ended = not message.get("more_body", False)
         await self.send(message)
+
+
+async def _send_soon(send: Send, message: Message) -> None:
+    """A client that does not read would hold us here: it has had its time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await send(message)
 
 
 async def _as_coroutine(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

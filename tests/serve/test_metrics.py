@@ -52,13 +52,18 @@ async def test_requests_tokens_and_latencies_are_counted(settings: Settings) -> 
 
 
 async def test_what_runs_is_shown_while_it_runs_and_cancelled_after(settings: Settings) -> None:
-    engine = FakeEngine(lambda prompt: Reply("id " * 500, token_delay_s=0.01))
+    started = asyncio.Event()
+
+    def script(prompt: str) -> Reply:
+        started.set()
+        return Reply("id " * 500, token_delay_s=0.01)
+
+    engine = FakeEngine(script)
     app = app_with(engine, settings)
     async with client_of(app) as client:
         body = {"prompt": "x", "max_tokens": 1000}
         running = asyncio.create_task(client.post("/v1/completions", json=body))
-        while not engine.status.running:
-            await asyncio.sleep(0.001)
+        await started.wait()
         assert 'distilsql_running_generations{model="fake"} 1.0' in (await client.get("/metrics")).text
         app.state.lifecycle.cancel_requests()
         assert (await running).status_code == 503

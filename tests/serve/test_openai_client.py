@@ -99,9 +99,9 @@ def test_errors_are_the_clients_own_exceptions(client: openai.OpenAI, live: Live
             model="small", messages=QUESTION, response_format={"type": "json_object"}
         )
     assert bad.value.param == "response_format"
-    with openai.OpenAI(base_url=f"{live.url}/v1", api_key="wrong", max_retries=0) as stranger:
-        with pytest.raises(openai.AuthenticationError):
-            stranger.models.list()
+    stranger = client.with_options(api_key="wrong")
+    with pytest.raises(openai.AuthenticationError):
+        stranger.models.list()
     with pytest.raises(openai.APIStatusError) as large:
         client.completions.create(model="small", prompt="?" * 10_000, stream=True)
     assert large.value.status_code == 413

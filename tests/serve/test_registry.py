@@ -110,7 +110,7 @@ async def test_after_close_there_is_nothing(settings: Settings) -> None:
 async def test_a_model_that_is_not_installed_says_how_to_get_it(tmp_path: Path) -> None:
     registry = ModelRegistry(Settings(home=tmp_path, model="qwen2.5-coder-0.5b"))
     assert registry.names() == []
-    with pytest.raises(NotFound, match="distilsql models pull qwen2.5-coder-0.5b"):
+    with pytest.raises(NotFound, match=r"distilsql models pull qwen2\.5-coder-0\.5b"):
         await registry.get(None)
-    with pytest.raises(NotFound, match="qwen2.5-coder-1.5b"):
+    with pytest.raises(NotFound, match=r"qwen2\.5-coder-1\.5b"):
         await registry.get("gpt-9")
