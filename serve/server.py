@@ -43,6 +43,7 @@ class _Server(uvicorn.Server):
         self._settings = settings
         self._draining: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stuck: threading.Timer | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -55,15 +56,23 @@ class _Server(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._stop, sig)
 
     def _stop(self, sig: int) -> None:
+        if self._stuck:
+            return
         if self._draining is None:
             self._draining = asyncio.create_task(self._drain())
             return
         log.warning("second signal: stopping at once")
         self._lifecycle.cancel_requests()
         self.should_exit = True
-        stuck = threading.Timer(_GIVE_UP_S, os._exit, args=(128 + sig,))
-        stuck.daemon = True
-        stuck.start()
+        # A model being loaded cannot be interrupted, and Python waits for its thread.
+        self._stuck = threading.Timer(_GIVE_UP_S, os._exit, args=(128 + sig,))
+        self._stuck.daemon = True
+        self._stuck.start()
+
+    def ended(self) -> None:
+        """The loop is closed: nothing is stuck."""
+        if self._stuck:
+            self._stuck.cancel()
 
     async def _drain(self) -> None:
         await self._lifecycle.drain(self._settings.drain_timeout_s)
@@ -133,5 +142,6 @@ def run(app: FastAPI, settings: Settings, announce: Callable[[str], None] = prin
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
     finally:
+        server.ended()
         sock.close()
     return 0 if server.started else 1

@@ -91,4 +91,5 @@ def serving(app: FastAPI) -> Iterator[LiveServer]:
         with closing(live.socket):
             live.server.should_exit = True
             live.thread.join(20)
+            live.server.ended()
             assert not live.thread.is_alive(), "the server does not end"
