@@ -39,6 +39,8 @@ _STEP_ALONE_S = 0.25
 _STEP_SHARED_S = 0.08
 """How much a prompt chunk may add to a step in which others decode."""
 _MIN_CHUNK = 16
+_DECODE_SHARE = 0.5
+"""Time that decoding gets, relative to a chunk of a long prompt, before the next chunk is read."""
 _WORTH_WAITING = 32
 """Tokens that must be saved for a request to wait until another one has computed them."""
 
@@ -110,6 +112,7 @@ class Scheduler:
         self._closed = False
         self._prefill_rate = 100.0
         self._service_s = 1.0
+        self._owed_to_decoding_s = 0.0
         self._totals = {"prompt": 0, "cached": 0, "completion": 0}
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
         self._thread.start()
@@ -280,10 +283,11 @@ class Scheduler:
         finally:
             with self._wake:
                 self._reading = set()
-        if sum(reading.values()) == len(batch):
-            self._note_rate(len(batch), time.monotonic() - began)
+        self._note_step(len(batch), sum(reading.values()), time.monotonic() - began)
         for job, count in reading.items():
             self._advance_prompt(job, count)
+        if outputs and any(job.phase is Phase.PREFILL and job not in outputs for job in reading):
+            self._owed_to_decoding_s = _DECODE_SHARE * (time.monotonic() - began)
         for job, index in outputs.items():
             if job.phase is Phase.DECODE:
                 assert job.sequence is not None
@@ -326,7 +330,8 @@ class Scheduler:
         never starves, the rest to those with the least to go."""
         readers = [job for job in self._jobs if job.phase is Phase.PREFILL]
         urgent = [job for job in readers if not job.background]
-        if not urgent and any(job.phase is Phase.DECODE for job in self._jobs):
+        decoding = any(job.phase is Phase.DECODE for job in self._jobs)
+        if decoding and (not urgent or self._owed_to_decoding_s > 0):
             return
         ordered = sorted(urgent or readers, key=lambda job: job.submitted_at)
         for job in ordered:
@@ -439,6 +444,8 @@ class Scheduler:
             if job.sequence:
                 self._cache.truncate(job.sequence, job.sequence.length)
 
-    def _note_rate(self, tokens: int, seconds: float) -> None:
-        if tokens >= _MIN_CHUNK:
+    def _note_step(self, tokens: int, read: int, seconds: float) -> None:
+        """Learn how fast prompts are read, and pay back what a chunk took from decoding."""
+        if read == tokens >= _MIN_CHUNK:
             self._prefill_rate += 0.3 * (tokens / seconds - self._prefill_rate)
+        self._owed_to_decoding_s = max(0.0, self._owed_to_decoding_s - seconds) if not read else 0.0
