@@ -54,7 +54,9 @@ class Timings(BaseModel):
     total_ms: float = 0.0
 
 
-class _WithSchema(BaseModel):
+class WithSchema(BaseModel):
+    """What every request on SQL says of its schema: a registered one, DDL, or none (syntax only)."""
+
     model_config = ConfigDict(extra="forbid")
 
     dialect: str = "sqlite"
@@ -62,7 +64,7 @@ class _WithSchema(BaseModel):
     ddl: str | None = None
 
 
-class CompleteRequest(_WithSchema):
+class CompleteRequest(WithSchema):
     """Complete the statement at the cursor, which stands between `prefix` and `suffix`."""
 
     prefix: str
@@ -97,7 +99,7 @@ class Edit(BaseModel):
     text: str
 
 
-class RepairRequest(_WithSchema):
+class RepairRequest(WithSchema):
     """Mend a broken statement; `error` is what the database said, where it said something."""
 
     sql: str
@@ -124,7 +126,7 @@ class RepairResponse(BaseModel):
     timings: Timings
 
 
-class ValidateRequest(_WithSchema):
+class ValidateRequest(WithSchema):
     """Check every statement of `sql`."""
 
     sql: str
