@@ -1,0 +1,35 @@
+-- One row per request; what became of it in the editor is written into the same row later.
+-- Times ending in _ms with BIGINT are milliseconds since 1970 (UTC), those with DOUBLE PRECISION durations.
+CREATE TABLE distilsql_requests (
+    id TEXT PRIMARY KEY,
+    at_ms BIGINT NOT NULL,
+    task TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    schema_id TEXT,
+    dialect TEXT NOT NULL,
+    prompt_tokens BIGINT NOT NULL,
+    cached_tokens BIGINT NOT NULL,
+    completion_tokens BIGINT NOT NULL,
+    queue_ms DOUBLE PRECISION NOT NULL,
+    prefill_ms DOUBLE PRECISION NOT NULL,
+    decode_ms DOUBLE PRECISION NOT NULL,
+    validate_ms DOUBLE PRECISION NOT NULL,
+    total_ms DOUBLE PRECISION NOT NULL,
+    suggestions INTEGER NOT NULL,
+    valid INTEGER,
+    nothing_because TEXT,
+    prefix TEXT,
+    suffix TEXT,
+    suggestion TEXT,
+    shown_ms BIGINT,
+    accepted_ms BIGINT,
+    partially_accepted_ms BIGINT,
+    accepted_chars BIGINT,
+    rejected_ms BIGINT,
+    persisted_ms BIGINT,
+    not_shown_ms BIGINT,
+    reason TEXT,
+    client_latency_ms DOUBLE PRECISION
+);
+CREATE INDEX distilsql_requests_at ON distilsql_requests (at_ms);
