@@ -105,11 +105,12 @@ class NameIndex:
         return wanted not in self._namespaces
 
     def _is_system(self, name: exp.Identifier, space: object) -> bool:
+        text = name.name.lower()
+        if text.startswith("information_schema."):  # BigQuery's parser makes one name of it
+            return True
         if isinstance(space, exp.Identifier):
             return space.name.lower() in self.dialect.system_schemas
-        return name.name.lower().startswith(self.dialect.system_prefixes) or (
-            name.name.lower().startswith("information_schema.")
-        )
+        return text.startswith(self.dialect.system_prefixes)
 
 
 def columns_of(table: Table) -> Columns:

@@ -15,6 +15,10 @@ from sql_assistant.dialects import Dialect
 _EXPLAIN_WORDS = frozenset(
     {"QUERY", "PLAN", "ANALYZE", "VERBOSE", "EXTENDED", "PARTITIONS", "FORMAT", "USING", "TEXT"}
 )
+_MODIFIERS = frozenset(
+    "SQL_NO_CACHE SQL_CACHE SQL_CALC_FOUND_ROWS SQL_SMALL_RESULT SQL_BIG_RESULT SQL_BUFFER_RESULT HIGH_PRIORITY "
+    "STRAIGHT_JOIN".split()
+)
 _HEADS = frozenset({"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "MERGE", "FROM"})
 
 
@@ -23,9 +27,45 @@ def normalize(sql: str, dialect: Dialect) -> str:
     pieces = [p for p in statements.pieces(sql, dialect.name) if not p.is_comment]
     edits: list[tuple[int, int, str]] = []
     _explain(sql, pieces, edits)
-    for start, end, text in reversed(edits):
+    _limit_remainder(sql, pieces, dialect, edits)
+    if dialect.name == "mysql":
+        _select_modifiers(sql, pieces, edits)
+    if dialect.name == "sqlite":
+        edits += [(p.start + 1, p.end, "") for p in pieces if p.kind == "parameter" and sql[p.start] == "?"]
+    for start, end, text in sorted(edits, reverse=True):
         sql = sql[:start] + text.ljust(end - start)[: end - start] + sql[end:]
     return sql
+
+
+def _limit_remainder(
+    sql: str, pieces: Sequence[statements.Piece], dialect: Dialect, edits: list[tuple[int, int, str]]
+) -> None:
+    """`LIMIT a % b` is a remainder where LIMIT takes no percentage; sqlglot reads one everywhere."""
+    if dialect.name == "duckdb":
+        return
+    levels: list[bool] = [False]
+    for at, piece in enumerate(pieces):
+        char = sql[piece.start]
+        if char == "(":
+            levels.append(False)
+        elif char == ")" and len(levels) > 1:
+            levels.pop()
+        elif char == "%" and levels[-1]:
+            edits.append((piece.start, piece.end, "*"))
+        elif piece.kind == "word":
+            levels[-1] = _word(sql, pieces, at) == "LIMIT"
+
+
+def _select_modifiers(
+    sql: str, pieces: Sequence[statements.Piece], edits: list[tuple[int, int, str]]
+) -> None:
+    """MySQL's SELECT SQL_NO_CACHE ... and the like change no meaning."""
+    for at in range(1, len(pieces)):
+        if _word(sql, pieces, at) in _MODIFIERS and _word(sql, pieces, at - 1) in _MODIFIERS | {
+            "SELECT",
+            "DISTINCT",
+        }:
+            edits.append((pieces[at].start, pieces[at].end, ""))
 
 
 def _word(sql: str, pieces: Sequence[statements.Piece], at: int) -> str:

@@ -132,6 +132,9 @@ class _Resolver:
         using = tree.args.get("using")
         for item in using if isinstance(using, list) else []:
             self._from_item(item, scope, env)
+        tables = tree.args.get("tables") or []
+        if not tree.this and tables:
+            self._from_item(tables[0], scope, env)  # BigQuery's DELETE without FROM
         if isinstance(tree.this, exp.Table):
             known = tree.this.args.get("db") is None and isinstance(tree.this.this, exp.Identifier)
             if not (known and using and scope.source(table_key(tree.this.this, self.dialect))):
@@ -459,6 +462,8 @@ class _Resolver:
     def _is_no_table_name(self, name: exp.Identifier) -> bool:
         """Files (DuckDB), temporary tables and variables (SQL Server) are not in any schema."""
         text = name.name
+        if name.args.get("temporary") or name.args.get("global_"):
+            return True
         if self.dialect.name == "duckdb":
             return "." in text or "/" in text
         if self.dialect.name in ("sqlite", "mysql", "postgres"):
@@ -530,6 +535,10 @@ class _Resolver:
             elif isinstance(node, exp.Lambda):
                 names = {i.name.lower() for i in node.expressions}
                 self.expressions([node.this], _with_locals(scope, names), env)
+            elif isinstance(node, exp.Comprehension):
+                names = {node.expression.name.lower()}
+                self.expressions(_args(node, "iterator"), scope, env)
+                self.expressions(_args(node, "this", "condition"), _with_locals(scope, names), env)
             elif isinstance(node, (exp.Kwarg, exp.PropertyEQ)):
                 stack.append(node.expression)
             elif isinstance(node, exp.In) and isinstance(node.args.get("field"), exp.Column):
@@ -580,7 +589,9 @@ class _Resolver:
                 return
         if self.dialect.struct_columns and self._is_column(qualifiers[0], scope):
             return
-        if qualifiers[0].name.lower() in scope.locals or qualifiers[-1].name.startswith(("$", "@", ":")):
+        if any(qualifiers[0].name.lower() in around.locals for around in scope.chain()) or qualifiers[
+            -1
+        ].name.startswith(("$", "@", ":")):
             return
         self.findings.unknown_qualifier(qualifiers[-1], scope)
 

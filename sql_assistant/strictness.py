@@ -25,18 +25,33 @@ class Fault:
     end: int
 
 
-_CLAUSES = frozenset({"FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "UNION", "INTERSECT", "EXCEPT"})
-_NEED_OPERAND = frozenset(
-    "WHERE HAVING BY ON AND OR NOT FROM JOIN LIKE ILIKE GLOB THEN ELSE WHEN USING OVER IN EXISTS IS BETWEEN "
-    "INTO UNION INTERSECT EXCEPT LIMIT SELECT DISTINCT AS SET VALUES CASE".split()
+# sqlglot makes one token of "GROUP BY" and "ORDER BY"; a bare GROUP or ORDER lacks its BY.
+_CLAUSES = frozenset(
+    {
+        "FROM",
+        "WHERE",
+        "GROUP",
+        "GROUP BY",
+        "HAVING",
+        "ORDER",
+        "ORDER BY",
+        "LIMIT",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+    }
 )
+_NEED_OPERAND = frozenset(
+    "WHERE HAVING ON AND OR NOT FROM JOIN LIKE ILIKE GLOB THEN ELSE WHEN USING OVER IN EXISTS IS BETWEEN "
+    "INTO UNION INTERSECT EXCEPT LIMIT SELECT DISTINCT AS SET VALUES CASE".split()
+) | {"GROUP BY", "ORDER BY", "PARTITION BY"}
 _BINARY = frozenset({"=", "<", ">", "<=", ">=", "<>", "!=", "+", "/", "||", "%", "=="})
 _RESERVED = _CLAUSES | frozenset(
     "SELECT JOIN ON AND OR NOT AS BY CASE WHEN THEN ELSE IN IS DISTINCT BETWEEN LIKE SET INTO USING".split()
 )
 _NAME_FOLLOWS = frozenset({"FROM", "JOIN", "INTO", "UPDATE"})
 _JOIN_WORDS = frozenset({"INNER", "CROSS", "NATURAL", "OUTER"})
-_CLAUSE_ORDER = {"FROM": 1, "WHERE": 2, "GROUP": 3, "HAVING": 4, "ORDER": 6, "LIMIT": 7}
+_CLAUSE_ORDER = {"FROM": 1, "WHERE": 2, "GROUP BY": 3, "HAVING": 4, "ORDER BY": 6, "LIMIT": 7}
 _RESETS = frozenset(
     {"SELECT", "UNION", "INTERSECT", "EXCEPT", "CONFLICT", "DUPLICATE", "DO", "RETURNING", "|>"}
 )
@@ -80,7 +95,7 @@ def _word(token: Token) -> str:
     """The token in capitals where it is a bare word or symbol, "" where it is quoted or a literal."""
     if token.token_type in (TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER):
         return ""
-    return token.text.upper()
+    return " ".join(token.text.upper().split())
 
 
 def _fault(token: Token, message: str) -> Fault:
@@ -103,11 +118,11 @@ def _pairs(tokens: Sequence[Token], dialect: Dialect) -> Iterator[Fault]:
             yield from _comma(token, before, after, dialect)
         elif word == "." and (after in ("END OF TEXT", ")", ",", ".") or after in _BINARY):
             yield _fault(token, "a name is missing after '.'")
-        elif word in _BINARY and closes and after != "FROM":
+        elif word in _BINARY and closes and not (word == "%" and "LIMIT" in words):
             yield _fault(token, f"a value is missing after {token.text!r}")
         elif word in _NEED_OPERAND and closes and not _may_stand_alone(words, at, dialect):
             yield _fault(token, f"something is missing after {token.text.upper()}")
-        elif word in ("GROUP", "ORDER") and after not in ("BY", "(", "SIBLINGS"):
+        elif word in ("GROUP", "ORDER") and after not in ("(", "SIBLINGS"):
             yield _fault(token, f"BY is missing after {word}")
         elif word in _RESERVED and before in _NAME_FOLLOWS and not _name_allowed(words, at):
             yield _fault(token, f"a table is missing before {token.text.upper()}")
@@ -124,7 +139,7 @@ def _pairs(tokens: Sequence[Token], dialect: Dialect) -> Iterator[Fault]:
 
 
 def _comma(token: Token, before: str, after: str, dialect: Dialect) -> Iterator[Fault]:
-    if before in ("(", ",", "SELECT", "DISTINCT", "BY", "WHERE") or after == ",":
+    if before in ("(", ",", "SELECT", "DISTINCT", "GROUP BY", "ORDER BY", "WHERE") or after == ",":
         yield _fault(token, "something is missing before or after ','")
     elif after in ("END OF TEXT", ")", ";", "ON") or after in _CLAUSES:
         if not dialect.trailing_comma:
@@ -162,7 +177,7 @@ def _empty_brackets(
     tokens: Sequence[Token], words: Sequence[str], at: int, dialect: Dialect
 ) -> Iterator[Fault]:
     before = words[at - 2] if at >= 2 else "("
-    grouping = {"SETS", "ROLLUP", "CUBE", "GROUPING"} & set(words)
+    grouping = any(word.startswith(("GROUPING", "ROLLUP", "CUBE")) for word in words)
     after = words[at + 1] if at + 1 < len(words) else ""
     if before == "IN" and not dialect.empty_in_list:
         yield _fault(tokens[at - 1], "the list after IN is empty")
@@ -190,8 +205,6 @@ def _clause_order(tokens: Sequence[Token], dialect: Dialect) -> Iterator[Fault]:
             levels[-1] = 0 if word == "SELECT" else -1
         elif word in _CLAUSE_ORDER and levels[-1] >= 0:
             if word == "FROM" and (before == "DISTINCT" or dialect.from_first):
-                continue
-            if word == "GROUP" and before == "WITHIN":
                 continue
             rank = _CLAUSE_ORDER[word]
             if rank <= levels[-1]:
