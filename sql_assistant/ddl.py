@@ -13,23 +13,12 @@ from functools import lru_cache
 from serve.errors import TooLarge, Unprocessable
 from sql_assistant import dialects, names, parsing, resolver, statements
 from sql_assistant.ddl_reader import Change, DdlError, Definition, Reader
+from sql_assistant.ddl_words import CREATE_MODIFIERS, OTHER_OBJECTS, RESERVED
 from sql_assistant.dialects import Dialect
 from sql_assistant.schema import Column, Schema, Table
 
 MAX_DDL_CHARS = 2 * 1024 * 1024
 MAX_TABLES = 5_000
-_CREATE_WORDS = frozenset(
-    "OR REPLACE TEMP TEMPORARY GLOBAL LOCAL UNLOGGED EXTERNAL FOREIGN TRANSIENT VOLATILE HYBRID ICEBERG DYNAMIC "
-    "SECURE RECURSIVE MATERIALIZED ALTER SNAPSHOT".split()
-)
-_OTHER_OBJECTS = frozenset(
-    "UNIQUE INDEX TRIGGER FUNCTION PROCEDURE PROC SEQUENCE SCHEMA DATABASE TYPE DOMAIN EXTENSION ROLE USER POLICY "
-    "RULE AGGREGATE CAST OPERATOR COLLATION SERVER PUBLICATION SUBSCRIPTION STATISTICS MACRO SECRET EVENT WAREHOUSE "
-    "STAGE STREAM TASK PIPE FILE FULLTEXT SPATIAL CLUSTERED NONCLUSTERED COLUMNSTORE VECTOR SEARCH ROW MODEL "
-    "LOGIN SYNONYM PARTITION DEFAULT CONSTRAINT LANGUAGE TEXT ACCESS CONVERSION TABLESPACE ASSEMBLY XML MASKING TAG "
-    "TRANSFORM SHARE INTEGRATION NETWORK RESOURCE AGGREGATE CAPACITY RESERVATION ASSIGNMENT LOGFILE ALGORITHM DEFINER "
-    "SQL UNDEFINED MERGE TEMPTABLE SECURITY INVOKER".split()
-)
 _HEADS = frozenset(
     "INSERT REPLACE UPDATE DELETE SELECT WITH SET PRAGMA BEGIN COMMIT END START ROLLBACK SAVEPOINT RELEASE DROP USE GO "
     "LOCK UNLOCK GRANT REVOKE ANALYZE VACUUM REINDEX ATTACH DETACH COPY MERGE TRUNCATE CALL EXEC EXECUTE DO PRINT IF "
@@ -81,7 +70,7 @@ def _statement(reader: Reader) -> Definition | Change | None:
     """What one statement defines or changes; None where it says nothing of tables."""
     head = reader.word()
     if reader.accept("CREATE"):
-        reader.skip_words(_CREATE_WORDS)
+        reader.skip_words(CREATE_MODIFIERS)
         if reader.accept("TABLE"):
             return reader.create_table()
         if reader.accept("VIRTUAL", "TABLE"):
@@ -90,7 +79,7 @@ def _statement(reader: Reader) -> Definition | Change | None:
             return reader.create_view()
         if reader.dialect.name == "mysql" and reader.word() in ("ALGORITHM", "DEFINER", "SQL"):
             return _mysql_view(reader)
-        if reader.word() in _OTHER_OBJECTS:
+        if reader.word() in OTHER_OBJECTS:
             return None
         raise reader.fail("CREATE what? expected TABLE or VIEW")
     if reader.accept("ALTER", "TABLE"):
@@ -332,19 +321,8 @@ def _one_line(comment: str) -> str:
 
 
 def _quote(name: str, dialect: Dialect) -> str:
-    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name.upper() not in _RESERVED
+    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) and name.upper() not in RESERVED
     if plain and names.true_name(name, False, dialect.table_case) == name:
         return name
     opening, closing = dialect.identifier_quotes[0]
     return f"{opening}{name.replace(closing, closing * 2)}{closing}"
-
-
-_RESERVED = frozenset(
-    "ALL ALTER ANALYZE AND ANY ARRAY AS ASC BETWEEN BY CASE CAST CHECK COLLATE COLUMN COMMENT CONSTRAINT CREATE CROSS "
-    "CURRENT CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER DEFAULT DELETE DESC DISTINCT DROP ELSE END ESCAPE "
-    "EXCEPT EXCLUDE EXISTS FALSE FETCH FOR FOREIGN FROM FULL FULLTEXT FUNCTION GROUP GROUPS HAVING IF IN INDEX INNER "
-    "INSERT INTERSECT INTERVAL INTO IS JOIN KEY LATERAL LEADING LEFT LIKE LIMIT LOCALTIME NATURAL NOT NULL OFFSET ON OR "
-    "ORDER OUTER OVER PARTITION PERIOD PIVOT PRIMARY QUALIFY RANGE RANK RECURSIVE REFERENCES RETURNING RIGHT ROW ROWS "
-    "SELECT SESSION_USER SET SOME SPATIAL TABLE THEN TO TRAILING TRIGGER TRUE UNION UNIQUE UNPIVOT UPDATE USER USING "
-    "VALUES VIEW VIRTUAL WHEN WHERE WINDOW WITH".split()
-)

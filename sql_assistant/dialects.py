@@ -59,6 +59,8 @@ class Dialect:
     """A statement may start with FROM."""
     double_equals: bool = False
     """`==` is an operator."""
+    join_needs_condition: bool = False
+    """A JOIN that is neither CROSS nor NATURAL needs ON or USING."""
     empty_in_list: bool = False
     """`x IN ()` is right."""
     trailing_comma: bool = False
@@ -94,6 +96,7 @@ POSTGRES = Dialect(
     name="postgres",
     sqlglot="postgres",
     label="PostgreSQL",
+    join_needs_condition=True,
     alias_in_having=False,
     row_values=True,
     column_case="lower",
@@ -123,6 +126,7 @@ DUCKDB = Dialect(
     name="duckdb",
     sqlglot="duckdb",
     label="DuckDB",
+    join_needs_condition=True,
     alias_in_select=True,
     struct_columns=True,
     row_values=True,
@@ -189,6 +193,7 @@ TSQL = Dialect(
     name="tsql",
     sqlglot="tsql",
     label="SQL Server",
+    join_needs_condition=True,
     alias_in_having=False,
     insert_without_into=True,
     delete_without_from=True,

@@ -115,7 +115,7 @@ def _parse(text: str, dialect: Dialect, code: statements.Span) -> Parsed:
         # sqlglot's builders fail so on calls with too few arguments, which are the user's mistake.
         message = f"this {dialect.label} statement cannot be parsed ({type(error).__name__})"
         return Parsed(None, (syntax_issue(message, *code),))
-    found = strictness.first_fault(text, tokens, trees, dialect)
+    found = strictness.first_fault(tokens, trees, dialect)
     if found is not None:
         return Parsed(None, (syntax_issue(found.message, found.start, found.end),), found.end >= code[1])
     return Parsed(trees[0] if trees else None)

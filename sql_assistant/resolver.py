@@ -416,7 +416,11 @@ class _Resolver:
 
     def _derived(self, node: exp.Expr, columns: Columns, scope: Scope) -> None:
         alias = _alias_of(node)
-        columns = _renamed(columns, _column_aliases(node, self.dialect))
+        listed_names = _column_aliases(node, self.dialect)
+        columns = _renamed(columns, listed_names)
+        if isinstance(node, exp.Values) and node.expressions:
+            width = len(node.expressions[0].expressions)
+            columns = Columns(columns.names, complete=0 < width <= len(listed_names))
         if node.args.get("pivots"):
             columns = UNKNOWN
             alias = next((a for a in map(_alias_of, node.args["pivots"]) if a is not None), alias)
