@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Receive, Scope, Send
 
@@ -150,7 +150,7 @@ def _add_probes(app: FastAPI, lifecycle: Lifecycle, registry: ModelRegistry, met
             raise Unavailable(lifecycle.not_ready_because, retry_after=2)
         return {"status": "ready", "model": registry.default_name}
 
-    @app.get("/metrics", tags=["operations"], responses=errors(400, 401))
+    @app.get("/metrics", tags=["operations"], responses=errors(400, 401), response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """Prometheus metrics."""
         return Response(metrics.render(), media_type=CONTENT_TYPE)

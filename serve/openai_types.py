@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serve.errors import InvalidRequest
+from serve.json_types import WHOLE
 
 FinishReason = Literal["stop", "length"]
-_TokenId = Annotated[StrictInt, Field(ge=0)]
+_TokenId = Annotated[int, Field(ge=0), WHOLE]
 _Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 _Zero = Annotated[float, Field(ge=0, le=0)]
 _Ignored = Any
@@ -54,11 +55,11 @@ class _GenerationRequest(BaseModel):
     """Absent: 1. 0 is greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Absent: 1."""
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[int, WHOLE] | None = None
     """Same seed, same output on the same machine."""
     stop: _Stop | Annotated[list[_Stop], Field(max_length=8)] | None = None
     """Generation ends before the first of these."""
-    n: Annotated[int, Field(ge=1, le=16)] | None = None
+    n: Annotated[int, Field(ge=1, le=16), WHOLE] | None = None
     """Choices per prompt; absent: 1."""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -109,13 +110,13 @@ class CompletionRequest(_GenerationRequest):
     """A text, a list of texts, a list of token ids, or a list of those."""
     suffix: str | None = None
     """The text after the gap: the prompt takes the model's fill-in-the-middle form."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1), WHOLE] | None = None
     """Absent: 16."""
-    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
     """How many of the likeliest tokens to report at each step."""
     echo: bool | None = None
     """Put the prompt before the text; not together with `logprobs` or `suffix`."""
-    best_of: Annotated[int, Field(ge=1, le=1)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=1), WHOLE] | None = None
     """Not supported: only 1."""
 
     def prompts(self) -> list[str | list[int]]:
@@ -165,16 +166,24 @@ class Message(BaseModel):
         return "".join(part.text for part in self.content or ())
 
 
+class TextFormat(BaseModel):
+    """The only `response_format` there is."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["text"]
+
+
 class ChatRequest(_GenerationRequest):
     """Answer the last message of a conversation."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=2048)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1), WHOLE] | None = None
     """Absent: what the context leaves, at most 1024. The older name of `max_completion_tokens`."""
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1), WHOLE] | None = None
     logprobs: bool | None = None
     """Report the log-probability of each token."""
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20), WHOLE] | None = None
     """With `logprobs`: how many of the likeliest tokens to report at each step."""
 
     tools: Annotated[list[Any], Field(max_length=0)] | None = None
@@ -183,7 +192,7 @@ class ChatRequest(_GenerationRequest):
     functions: Annotated[list[Any], Field(max_length=0)] | None = None
     """Not supported: only empty."""
     function_call: Literal["none", "auto"] | None = None
-    response_format: dict[Literal["type"], Literal["text"]] | None = None
+    response_format: TextFormat | None = None
     """Not supported beyond text."""
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
     audio: None = None

@@ -34,5 +34,10 @@ def api_errors(*more: int) -> dict[int | str, dict[str, Any]]:
 
 def or_stream(responses: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
     """`responses`, for a route that can also answer with server-sent events."""
-    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    event = {
+        "type": "object",
+        "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+        "required": ["data"],
+    }
+    stream = {"text/event-stream": {"schema": event}}
     return {**responses, 200: {"description": "The answer, or its parts as they come.", "content": stream}}

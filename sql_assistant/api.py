@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, FastAPI, Query, Request
@@ -35,6 +34,17 @@ from sql_assistant.types import (
 )
 
 router = APIRouter(prefix="/v1/sql", tags=["SQL"])
+
+# A "+" that was not escaped in a URL arrives as a blank.
+_ISO_8601 = r"^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[-+ ]\d\d:\d\d)?)?$"
+_Moment = Annotated[
+    str | None,
+    Query(
+        pattern=_ISO_8601,
+        description="ISO 8601; UTC where no offset is given.",
+        examples=["2026-11-03T10:00:00Z"],
+    ),
+]
 
 
 class Recorded(BaseModel):
@@ -144,17 +154,10 @@ async def events(request: Request, body: EventRequest) -> Recorded:
 @router.get("/stats", responses=api_errors())
 async def stats(
     request: Request,
-    since: Annotated[datetime | None, Query(description="ISO 8601; UTC where no offset is given.")] = None,
-    until: Annotated[datetime | None, Query(description="As `since`; not included.")] = None,
+    since: _Moment = None,
+    until: _Moment = None,
     group_by: Annotated[Literal["model", "schema", "task", "day"], Query()] = "model",
 ) -> Stats:
-    """Acceptance, validity and latency from the event log."""
+    """Acceptance, validity and latency from the event log, from `since` on and before `until`."""
     log = services_of(request).events
-    rows = await asyncio.to_thread(log.stats, _utc(since), _utc(until), group_by)
-    return Stats(rows=rows)
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    return moment
+    return Stats(rows=await asyncio.to_thread(log.stats, since, until, group_by))

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from serve.errors import InvalidRequest, Unprocessable
@@ -22,6 +23,21 @@ from sql_assistant.services import SqlServices, services_of
 from sql_assistant.types import SchemaRequest
 
 router = APIRouter(prefix="/v1/sql/schemas", tags=["schemas"])
+
+
+class _SchemaId(Convertor[str]):
+    """A path segment that is an id: `upload` is a route of its own, also for the methods it has not."""
+
+    regex = "(?!upload$)[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("schema_id", _SchemaId())
 UPLOAD_PATH = "/v1/sql/schemas/upload"
 _HEAD_BYTES = 16
 _UPLOAD_BODY = {
@@ -97,7 +113,7 @@ async def list_schemas(request: Request) -> SchemaList:
     return SchemaList(schemas=[SchemaSummary(**_summary(services, one)) for one in stored])
 
 
-@router.get("/{schema_id}", responses=api_errors())
+@router.get("/{schema_id:schema_id}", responses=api_errors())
 async def get_schema(request: Request, schema_id: str) -> SchemaDetail:
     """One of them, with its tables."""
     services = services_of(request)
@@ -106,7 +122,7 @@ async def get_schema(request: Request, schema_id: str) -> SchemaDetail:
     return SchemaDetail(**_summary(services, stored), ddl=text, definition=stored.schema)
 
 
-@router.delete("/{schema_id}", status_code=204, response_class=Response, responses=api_errors())
+@router.delete("/{schema_id:schema_id}", status_code=204, response_class=Response, responses=api_errors())
 async def delete_schema(request: Request, schema_id: str) -> None:
     """Forget a schema, and what the cache saved of it."""
     services = services_of(request)

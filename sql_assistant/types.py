@@ -6,7 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve.json_types import WHOLE
+from sql_assistant import dialects
+
 IssueKind = Literal["syntax", "unknown_table", "unknown_column", "ambiguous_column", "type", "execution"]
+DialectName = Annotated[str, Field(json_schema_extra={"enum": list(dialects.names())})]
+"""Checked by `dialects.get`, which says what there is; the schema document lists them."""
 Action = Literal["shown", "accepted", "partially_accepted", "rejected", "persisted", "not_shown"]
 
 
@@ -57,9 +62,9 @@ class Timings(BaseModel):
 class WithSchema(BaseModel):
     """What every request on SQL says of its schema: a registered one, DDL, or none (syntax only)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    dialect: str = "sqlite"
+    dialect: DialectName = "sqlite"
     schema_id: str | None = None
     ddl: str | None = None
 
@@ -70,8 +75,8 @@ class CompleteRequest(WithSchema):
     prefix: str
     suffix: str = ""
     model: str | None = None
-    n: Annotated[int, Field(ge=1, le=8)] = 1
-    max_tokens: Annotated[int, Field(ge=1, le=512)] = 64
+    n: Annotated[int, Field(ge=1, le=8), WHOLE] = 1
+    max_tokens: Annotated[int, Field(ge=1, le=512), WHOLE] = 64
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     stream: bool = False
     include_invalid: bool = False
@@ -104,7 +109,7 @@ class RepairRequest(WithSchema):
 
     sql: str
     error: str | None = None
-    n: Annotated[int, Field(ge=1, le=8)] = 1
+    n: Annotated[int, Field(ge=1, le=8), WHOLE] = 1
 
 
 class RepairSuggestion(BaseModel):
@@ -142,22 +147,22 @@ class ValidateResponse(BaseModel):
 class SchemaRequest(BaseModel):
     """Register a schema from DDL, or from a database that settings allow (`url`)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     ddl: str | None = None
     url: str | None = None
-    dialect: str = "sqlite"
+    dialect: DialectName = "sqlite"
 
 
 class EventRequest(BaseModel):
     """What became of a suggestion in the editor."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     completion_id: Annotated[str, Field(min_length=1, max_length=64)]
     action: Action
-    accepted_chars: Annotated[int, Field(ge=0)] | None = None
-    client_latency_ms: Annotated[float, Field(ge=0)] | None = None
+    accepted_chars: Annotated[int, Field(ge=0, le=10_000_000), WHOLE] | None = None
+    client_latency_ms: Annotated[float, Field(ge=0, le=3_600_000)] | None = None
     reason: Annotated[str, Field(max_length=100)] | None = None
     """Why nothing was shown (`not_shown`) or it was dismissed."""
