@@ -394,7 +394,7 @@ class Reader:
                 definition.table = replace(definition.table, comment=comment)
             elif self.accept("INHERITS"):
                 definition.parents += self.name_list()
-            elif word == "AS" or word in ("SELECT", "WITH") and self._query_follows():
+            elif word == "AS" or (word in ("SELECT", "WITH") and self._query_follows()):
                 self.at += word == "AS"
                 definition.query = (self.offset(), self.span[1])
                 return

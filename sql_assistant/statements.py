@@ -53,6 +53,14 @@ def pieces(text: str, dialect: str) -> Iterator[Piece]:
         position = piece.end
 
 
+def last_piece(text: str, dialect: str) -> Piece | None:
+    """The piece that `text` ends in, None where it ends in a blank or is empty."""
+    last = None
+    for piece in pieces(text, dialect):
+        last = piece
+    return last if last is not None and last.end == len(text) else None
+
+
 def split(text: str, dialect: str) -> list[Span]:
     """The spans between top-level semicolons: half-open, in order, without the `;` itself.
 

@@ -161,7 +161,7 @@ class Engine(Protocol):
         """The bytes of `ids`; special tokens give none."""
 
     def token_bytes(self) -> Sequence[bytes]:
-        """The bytes of every token by id, [vocabulary]; special tokens are empty."""
+        """The bytes of every token by id, [vocabulary]; special tokens are empty. Always the same object."""
 
     async def generate(self, request: GenerateRequest) -> Generation:
         """Queue a generation.

@@ -46,6 +46,7 @@ def _vocabulary() -> list[bytes]:
 
 _VOCABULARY = _vocabulary()
 _FIRST_SPECIAL = len(_VOCABULARY)
+_TOKEN_BYTES = [*_VOCABULARY, *(b"" for _ in _SPECIAL)]
 _BY_FIRST_BYTE: dict[int, list[int]] = {}
 for _id, _piece in enumerate(_VOCABULARY):
     _BY_FIRST_BYTE.setdefault(_piece[0], []).append(_id)
@@ -197,7 +198,7 @@ class FakeEngine:
         return b"".join(self.token_bytes()[token] for token in ids)
 
     def token_bytes(self) -> Sequence[bytes]:
-        return [*_VOCABULARY, *(b"" for _ in _SPECIAL)]
+        return _TOKEN_BYTES
 
     async def generate(self, request: GenerateRequest) -> _FakeGeneration:
         if self._closed:

@@ -94,6 +94,8 @@ class LlamaCppEngine:
         self._scheduler = scheduler
         self._info = info
         self._snapshots = snapshots
+        # One list for all callers: what they derive from it is cached by its identity.
+        self._token_bytes = model.pieces[: info.vocabulary_size]
         self._closed = False
 
     @classmethod
@@ -130,7 +132,6 @@ class LlamaCppEngine:
             vocabulary_size=model.real_vocabulary,
             eog_ids=model.eog_ids,
         )
-        _ = model.pieces  # read once now rather than on the first request
         snapshots = SnapshotStore(snapshots_dir, sha256 or _file_identity(path), build_info())
         scheduler = Scheduler(model, max_parallel=max_parallel, queue_limit=queue_limit, snapshots=snapshots)
         return cls(model, scheduler, info, snapshots)
@@ -150,7 +151,7 @@ class LlamaCppEngine:
         return b"".join(self._model.pieces[token] for token in ids)
 
     def token_bytes(self) -> Sequence[bytes]:
-        return self._model.pieces[: self._info.vocabulary_size]
+        return self._token_bytes
 
     async def generate(self, request: GenerateRequest) -> LlamaGeneration:
         self._check(request)

@@ -1,0 +1,239 @@
+"""Completion at the cursor: schema and statement to a prompt, the engine's tokens to suggestions.
+
+Nothing is executed; every suggestion has been checked against the schema before it is returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from serve.engines.base import Engine, FinishReason, GenerateRequest, GenerationStats
+from serve.prompt_format import fim_stop_ids
+from serve.settings import Settings
+from sql_assistant import cursor as cursors
+from sql_assistant import dialects, healing, parsing, prompt, validation
+from sql_assistant.cursor import Cursor
+from sql_assistant.ids import new_id
+from sql_assistant.schema import Schema
+from sql_assistant.stopping import Stopper
+from sql_assistant.trim import Draft, Kept, Trimmer
+from sql_assistant.types import CompleteRequest, CompleteResponse, Issue, Suggestion, Timings, Usage
+
+_DIVERSITY = 0.7
+"""Temperature of the second suggestion and those after it, where none is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is asked of the engine, the same for all suggestions of a request."""
+
+    cursor: Cursor
+    fragment: str
+    ids: list[int]
+    shared: int
+    stop_ids: frozenset[int]
+
+
+@dataclass(slots=True)
+class _Written:
+    """One generation as far as it got; `text` has the healed fragment in front."""
+
+    text: str = ""
+    ends: list[tuple[int, float]] = field(default_factory=list)
+    """Of each token: where it ends in `text`, and its log-probability."""
+    limit: int | None = None
+    stats: GenerationStats = field(default_factory=GenerationStats)
+
+
+async def complete(
+    request: CompleteRequest, schema: Schema | None, engine: Engine, *, settings: Settings
+) -> CompleteResponse:
+    """Suggestions for the statement at the cursor, best first.
+
+    Raises TooLarge (the statement is over the length limit, the prompt over the context),
+    Unprocessable (unknown dialect), QueueFull and Unavailable (the engine). Cancelling the
+    coroutine cancels the generation.
+    """
+    async with aclosing(stream(request, schema, engine, settings=settings)) as parts:
+        async for part in parts:
+            if isinstance(part, CompleteResponse):
+                return part
+    raise RuntimeError("a completion ended without an answer")
+
+
+async def stream(
+    request: CompleteRequest, schema: Schema | None, engine: Engine, *, settings: Settings
+) -> AsyncGenerator[str | CompleteResponse, None]:
+    """The first suggestion's text piece by piece as far as it is certain, then the answer.
+
+    The answer's text may be shorter than what was streamed: it is cut to what is valid.
+    """
+    began = time.perf_counter()
+    timings = Timings()
+    plan = await asyncio.to_thread(_plan, request, schema, engine, settings)
+    if isinstance(plan, str):
+        yield _nothing(engine, plan, began)
+        return
+    written: list[_Written] = []
+    others = [asyncio.create_task(_collect(_generate(plan, request, engine, n))) for n in range(1, request.n)]
+    try:
+        first = _Written()
+        shown = ""
+        async with aclosing(_generate(plan, request, engine, 0)) as parts:
+            async for state, certain in parts:
+                first = state
+                if request.stream and len(certain) > len(shown) and certain.startswith(shown):
+                    yield certain[len(shown) :]
+                    shown = certain
+        written = [first, *(await asyncio.gather(*others))]
+    finally:
+        for task in others:
+            task.cancel()
+    checking = time.perf_counter()
+    trimmer = Trimmer(plan.cursor, schema, request.dialect)
+    suggestions = await asyncio.to_thread(_suggestions, request, plan, trimmer, written)
+    timings.queue_ms = first.stats.queue_ms
+    timings.prefill_ms = first.stats.prefill_ms
+    timings.decode_ms = first.stats.decode_ms
+    timings.validate_ms = (time.perf_counter() - checking) * 1e3
+    timings.total_ms = (time.perf_counter() - began) * 1e3
+    kept = [one for one in suggestions if one.valid or request.include_invalid]
+    yield CompleteResponse(
+        id=new_id(),
+        model=engine.info.name,
+        suggestions=kept,
+        usage=Usage(
+            prompt_tokens=first.stats.prompt_tokens,
+            cached_tokens=first.stats.cached_tokens,
+            completion_tokens=sum(one.stats.completion_tokens for one in written),
+        ),
+        timings=timings,
+        nothing_because=None if kept else _why_nothing(suggestions, written),
+    )
+
+
+def _plan(request: CompleteRequest, schema: Schema | None, engine: Engine, settings: Settings) -> _Plan | str:
+    """What to ask the engine, or why nothing is."""
+    dialects.get(request.dialect)
+    cursor = cursors.locate(request.prefix, request.suffix, request.dialect)
+    if cursor.nothing is not None:
+        return cursor.nothing
+    parsing.check_length(cursor.before + cursor.after)
+    if "\0" in cursor.before or "\0" in cursor.after:
+        return "the statement holds a NUL character"
+    if cursor.mid_word and _is_whole(cursor, schema, request.dialect):
+        return "inside a word"
+    kept, fragment = healing.split(cursor.before)
+    made = prompt.completion_prompt(engine, schema, settings, cursor, kept)
+    return _Plan(cursor, fragment, made.ids, made.shared, fim_stop_ids(engine))
+
+
+def _is_whole(cursor: Cursor, schema: Schema | None, dialect: str) -> bool:
+    """Whether the statement is right as it stands, without anything at the cursor."""
+    whole = cursor.before + cursor.after
+    return validation.is_valid(validation.validate_statement(whole, schema, dialect))
+
+
+async def _generate(
+    plan: _Plan, request: CompleteRequest, engine: Engine, number: int
+) -> AsyncGenerator[tuple[_Written, str], None]:
+    """Run one generation; yields it as it grows, with the part of its text that is certain."""
+    stopper = Stopper(plan.cursor, request.dialect)
+    state = _Written()
+    temperature = request.temperature or (_DIVERSITY if number else 0.0)
+    generation = await engine.generate(
+        GenerateRequest(
+            prompt=plan.ids,
+            max_tokens=request.max_tokens + _spelling_steps(plan.fragment),
+            temperature=temperature,
+            seed=number if temperature and request.temperature == 0 else None,
+            stop_ids=plan.stop_ids,
+            constraint=healing.spell(engine, plan.fragment),
+            shared_prefix=plan.shared,
+        )
+    )
+    state.stats = generation.stats
+    try:
+        async for token in generation:
+            state.text += token.text
+            state.ends.append((len(state.text), token.logprob))
+            if not state.text.startswith(plan.fragment):
+                continue
+            new = state.text[len(plan.fragment) :]
+            reason = stopper.check(new)
+            state.limit = stopper.limit
+            yield state, stopper.certain(new)
+            if reason is not None:
+                break
+    finally:
+        generation.cancel()
+    yield state, ""
+
+
+def _spelling_steps(fragment: str) -> int:
+    """Steps that spelling the fragment may take; they are not part of what the user asked for."""
+    return min(len(fragment), 4)
+
+
+async def _collect(parts: AsyncGenerator[tuple[_Written, str], None]) -> _Written:
+    last = _Written()
+    async with aclosing(parts):
+        async for state, _ in parts:
+            last = state
+    return last
+
+
+def _suggestions(
+    request: CompleteRequest, plan: _Plan, trimmer: Trimmer, written: list[_Written]
+) -> list[Suggestion]:
+    """One suggestion per distinct text, valid ones first, then the likelier."""
+    found: dict[str, Suggestion] = {}
+    offset = len(request.prefix) - len(plan.cursor.before)
+    for state in written:
+        text = state.text[len(plan.fragment) :] if state.text.startswith(plan.fragment) else ""
+        ended = state.limit is None and state.stats.finish_reason is FinishReason.STOP
+        truncated = state.limit is None and state.stats.finish_reason is FinishReason.LENGTH
+        draft = Draft(text if state.limit is None else text[: state.limit], ended, truncated)
+        kept = trimmer.trim(draft)
+        if kept is not None and kept.text not in found:
+            found[kept.text] = _suggestion(kept, state, plan.fragment, offset)
+    return sorted(found.values(), key=lambda one: (not one.valid, -one.logprob))
+
+
+def _suggestion(kept: Kept, state: _Written, fragment: str, offset: int) -> Suggestion:
+    used = len(fragment) + kept.used
+    start = 0
+    logprobs = []
+    for end, logprob in state.ends:
+        if start < used and end > len(fragment):
+            logprobs.append(logprob)
+        start = end
+    issues = [_moved(issue, offset) for issue in kept.issues]
+    mean = sum(logprobs) / len(logprobs) if logprobs else 0.0
+    return Suggestion(text=kept.text, valid=kept.valid, issues=issues, logprob=mean)
+
+
+def _moved(issue: Issue, by: int) -> Issue:
+    return issue.model_copy(update={"start": issue.start + by, "end": issue.end + by})
+
+
+def _why_nothing(suggestions: list[Suggestion], written: list[_Written]) -> str:
+    if suggestions:
+        return "no valid suggestion"
+    return "no suggestion" if any(one.text.strip() for one in written) else "the model had nothing to add"
+
+
+def _nothing(engine: Engine, why: str, began: float) -> CompleteResponse:
+    elapsed = (time.perf_counter() - began) * 1e3
+    return CompleteResponse(
+        id=new_id(),
+        model=engine.info.name,
+        suggestions=[],
+        usage=Usage(prompt_tokens=0, cached_tokens=0, completion_tokens=0),
+        timings=Timings(total_ms=elapsed),
+        nothing_because=why,
+    )
