@@ -20,9 +20,10 @@ from sql_assistant.schema import Column, Schema, Table
 MAX_DDL_CHARS = 2 * 1024 * 1024
 MAX_TABLES = 5_000
 _HEADS = frozenset(
-    "INSERT REPLACE UPDATE DELETE SELECT WITH SET PRAGMA BEGIN COMMIT END START ROLLBACK SAVEPOINT RELEASE DROP USE GO "
-    "LOCK UNLOCK GRANT REVOKE ANALYZE VACUUM REINDEX ATTACH DETACH COPY MERGE TRUNCATE CALL EXEC EXECUTE DO PRINT IF "
-    "DECLARE REFRESH SHOW EXPLAIN DELIMITER NOTIFY LISTEN RESET DISCARD LOAD INSTALL SECURITY VALUES RENAME "
+    "INSERT REPLACE UPDATE DELETE SELECT WITH SET PRAGMA BEGIN COMMIT END START ROLLBACK SAVEPOINT RELEASE "
+    "DROP USE GO LOCK UNLOCK GRANT REVOKE ANALYZE VACUUM REINDEX ATTACH DETACH COPY MERGE TRUNCATE CALL "
+    "EXEC EXECUTE DO PRINT IF DECLARE REFRESH SHOW EXPLAIN DELIMITER NOTIFY LISTEN RESET DISCARD LOAD "
+    "INSTALL SECURITY VALUES RENAME "
     "DESCRIBE DESC CHECKPOINT IMPORT EXPORT REASSIGN DENY RETURN OPTIMIZE FLUSH CLUSTER".split()
 )
 
@@ -172,8 +173,7 @@ def _assemble(found: list[Definition], changes: list[Change], code: str, dialect
         if target is not None:
             target.table = _changed(target.table, change, dialect)
     _resolve_queries(list(tables.values()), code, dialect)
-    done = Schema(tuple(_with_keys(d.table, by_name, dialect) for d in tables.values()), dialect.name)
-    return done
+    return Schema(tuple(_with_keys(d.table, by_name, dialect) for d in tables.values()), dialect.name)
 
 
 def _key(table: Table, dialect: Dialect) -> tuple[str, str]:

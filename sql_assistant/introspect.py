@@ -51,7 +51,8 @@ def from_sqlite_file(path: Path | str) -> Schema:
 def _sqlite_tables(db: sqlite3.Connection) -> list[Table]:
     kinds = {name: kind for schema, name, kind, *_ in db.execute("PRAGMA table_list") if schema == "main"}
     found = db.execute(
-        "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
+        "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE "
+        "'sqlite\\_%' ESCAPE '\\' "
         "ORDER BY rowid LIMIT ?",
         (ddl.MAX_TABLES + 1,),
     ).fetchall()

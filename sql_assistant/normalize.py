@@ -16,7 +16,8 @@ _EXPLAIN_WORDS = frozenset(
     {"QUERY", "PLAN", "ANALYZE", "VERBOSE", "EXTENDED", "PARTITIONS", "FORMAT", "USING", "TEXT"}
 )
 _MODIFIERS = frozenset(
-    "SQL_NO_CACHE SQL_CACHE SQL_CALC_FOUND_ROWS SQL_SMALL_RESULT SQL_BIG_RESULT SQL_BUFFER_RESULT HIGH_PRIORITY "
+    "SQL_NO_CACHE SQL_CACHE SQL_CALC_FOUND_ROWS SQL_SMALL_RESULT SQL_BIG_RESULT SQL_BUFFER_RESULT "
+    "HIGH_PRIORITY "
     "STRAIGHT_JOIN".split()
 )
 _HEADS = frozenset({"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "MERGE", "FROM"})
@@ -60,12 +61,12 @@ def _select_modifiers(
     sql: str, pieces: Sequence[statements.Piece], edits: list[tuple[int, int, str]]
 ) -> None:
     """MySQL's SELECT SQL_NO_CACHE ... and the like change no meaning."""
-    for at in range(1, len(pieces)):
-        if _word(sql, pieces, at) in _MODIFIERS and _word(sql, pieces, at - 1) in _MODIFIERS | {
-            "SELECT",
-            "DISTINCT",
-        }:
-            edits.append((pieces[at].start, pieces[at].end, ""))
+    may_precede = _MODIFIERS | {"SELECT", "DISTINCT"}
+    edits.extend(
+        (pieces[at].start, pieces[at].end, "")
+        for at in range(1, len(pieces))
+        if _word(sql, pieces, at) in _MODIFIERS and _word(sql, pieces, at - 1) in may_precede
+    )
 
 
 def _word(sql: str, pieces: Sequence[statements.Piece], at: int) -> str:

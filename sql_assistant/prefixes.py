@@ -17,19 +17,22 @@ from sql_assistant.types import Issue
 
 # What may follow a word, tried before the general fillers.
 _AFTER_WORD = {
-    "LEFT": ("JOIN x",), "RIGHT": ("JOIN x",), "FULL": ("JOIN x",), "INNER": ("JOIN x",), "OUTER": ("JOIN x",),
-    "CROSS": ("JOIN x", "APPLY x"), "NATURAL": ("JOIN x",), "ASOF": ("JOIN x",), "LATERAL": ("(SELECT 1) AS x",),
-    "IS": ("NULL",), "NOT": ("NULL", "IN (1)", "LIKE 'x'", "BETWEEN 1", "EXISTS x"), "DO": ("NOTHING",),
-    "INTO": ("x VALUES (1)",), "CREATE": ("TABLE x (x INT)",), "TABLE": ("x (x INT)",), "DROP": ("TABLE x",),
-    "ALTER": ("TABLE x",), "ALL": ("SELECT 1", "(SELECT 1)"), "WITH": ("x AS (SELECT 1)", "TIES"),
-    "AS": ("x", "(SELECT 1)", "INT", "SELECT 1"), "OVER": ("()",), "IN": ("(1)",), "EXISTS": ("(SELECT 1)",),
-    "NULLS": ("FIRST",), "FETCH": ("FIRST 1 ROWS ONLY",), "CONFLICT": ("DO NOTHING",), "DUPLICATE": ("KEY UPDATE x = 1",),
-    "KEY": ("UPDATE x = 1", "(x)"), "ON": ("CONFLICT DO NOTHING", "DUPLICATE KEY UPDATE x = 1", "x"),
+    "LEFT": ("JOIN x",), "RIGHT": ("JOIN x",), "FULL": ("JOIN x",), "INNER": ("JOIN x",),
+    "OUTER": ("JOIN x",), "CROSS": ("JOIN x", "APPLY x"), "NATURAL": ("JOIN x",), "ASOF": ("JOIN x",),
+    "LATERAL": ("(SELECT 1) AS x",), "IS": ("NULL",),
+    "NOT": ("NULL", "IN (1)", "LIKE 'x'", "BETWEEN 1", "EXISTS x"), "DO": ("NOTHING",),
+    "INTO": ("x VALUES (1)",), "CREATE": ("TABLE x (x INT)",), "TABLE": ("x (x INT)",),
+    "DROP": ("TABLE x",), "ALTER": ("TABLE x",), "ALL": ("SELECT 1", "(SELECT 1)"),
+    "WITH": ("x AS (SELECT 1)", "TIES"), "AS": ("x", "(SELECT 1)", "INT", "SELECT 1"), "OVER": ("()",),
+    "IN": ("(1)",), "EXISTS": ("(SELECT 1)",), "NULLS": ("FIRST",), "FETCH": ("FIRST 1 ROWS ONLY",),
+    "CONFLICT": ("DO NOTHING",), "DUPLICATE": ("KEY UPDATE x = 1",), "KEY": ("UPDATE x = 1", "(x)"),
+    "ON": ("CONFLICT DO NOTHING", "DUPLICATE KEY UPDATE x = 1", "x"),
     "ROWS": ("UNBOUNDED PRECEDING", "BETWEEN CURRENT ROW"), "RANGE": ("UNBOUNDED PRECEDING",),
     "UNBOUNDED": ("PRECEDING", "FOLLOWING"), "CURRENT": ("ROW",), "FILTER": ("(WHERE x)",),
-    "WITHIN": ("GROUP (ORDER BY x)",), "INTERVAL": ("'1' DAY",), "AT": ("TIME ZONE 'x'",), "TIME": ("ZONE 'x'",),
-    "GROUPING": ("SETS ((x))",), "WINDOW": ("x AS ()",), "FOR": ("UPDATE", "x IN (1)"), "SIMILAR": ("TO 'x'",),
-    "(": ("x", "SELECT 1", "PARTITION BY x"), "FROM": ("x", "(SELECT 1)"), "EXCEPT": ("SELECT 1", "(x)"),
+    "WITHIN": ("GROUP (ORDER BY x)",), "INTERVAL": ("'1' DAY",), "AT": ("TIME ZONE 'x'",),
+    "TIME": ("ZONE 'x'",), "GROUPING": ("SETS ((x))",), "WINDOW": ("x AS ()",),
+    "FOR": ("UPDATE", "x IN (1)"), "SIMILAR": ("TO 'x'",), "(": ("x", "SELECT 1", "PARTITION BY x"),
+    "FROM": ("x", "(SELECT 1)"), "EXCEPT": ("SELECT 1", "(x)"),
 }  # fmt: skip
 _FILLERS = (
     "x",
@@ -47,12 +50,13 @@ _FILLERS = (
     "TO 1",
 )
 _KEYWORDS = (
-    "ALL ALTER AND APPLY AS ASC BETWEEN BY CASE CAST COLLATE CONFLICT CREATE CROSS CURRENT DEFAULT DELETE DESC "
-    "DISTINCT DO DROP DUPLICATE ELSE END ESCAPE EXCEPT EXCLUDE EXISTS EXPLAIN FALSE FETCH FILTER FIRST FOLLOWING FOR FROM "
-    "FULL GLOB GROUP GROUPING HAVING IF ILIKE IN INDEX INNER INSERT INTERSECT INTERVAL INTO IS JOIN KEY LAST LATERAL "
-    "LEFT LIKE LIMIT MATCHED MERGE NATURAL NOT NOTHING NULL NULLS OFFSET ON ONLY OR ORDER OUTER OVER PARTITION "
-    "PRECEDING QUALIFY RANGE RECURSIVE REPLACE RETURNING RIGHT ROLLUP ROW ROWS SELECT SET TABLE THEN TIES TO TRUE "
-    "UNBOUNDED UNION UPDATE USING VALUES VIEW WHEN WHERE WINDOW WITH WITHIN ZONE"
+    "ALL ALTER AND APPLY AS ASC BETWEEN BY CASE CAST COLLATE CONFLICT CREATE CROSS CURRENT DEFAULT DELETE "
+    "DESC DISTINCT DO DROP DUPLICATE ELSE END ESCAPE EXCEPT EXCLUDE EXISTS EXPLAIN FALSE FETCH FILTER "
+    "FIRST FOLLOWING FOR FROM FULL GLOB GROUP GROUPING HAVING IF ILIKE IN INDEX INNER INSERT INTERSECT "
+    "INTERVAL INTO IS JOIN KEY LAST LATERAL LEFT LIKE LIMIT MATCHED MERGE NATURAL NOT NOTHING NULL NULLS "
+    "OFFSET ON ONLY OR ORDER OUTER OVER PARTITION PRECEDING QUALIFY RANGE RECURSIVE REPLACE RETURNING "
+    "RIGHT ROLLUP ROW ROWS SELECT SET TABLE THEN TIES TO TRUE UNBOUNDED UNION UPDATE USING VALUES VIEW "
+    "WHEN WHERE WINDOW WITH WITHIN ZONE"
 ).split()  # fmt: skip
 
 
@@ -91,11 +95,10 @@ def _longer(piece: statements.Piece, text: str) -> statements.Piece:
 
 def _closed(text: str, dialect: Dialect) -> str:
     """`text` with the string or name it ends in closed, and a comment it ends in dropped."""
-    last = None
-    for last in statements.pieces(text, dialect.name):
-        pass
-    if last is None or last.closed:
+    pieces = list(statements.pieces(text, dialect.name))
+    if not pieces or pieces[-1].closed:
         return text
+    last = pieces[-1]
     if last.is_comment:
         return text[: last.start]
     raw = text[last.start :]

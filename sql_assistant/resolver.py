@@ -30,9 +30,10 @@ _BARE_WORDS = frozenset(
     "utc_timestamp rownum level true false default null unknown maxvalue".split()
 )
 _UNITS = frozenset(
-    "year years yy yyyy quarter quarters qq month months mm mon day days dd dayofyear doy dy week weeks wk ww "
-    "isoweek isoyear weekday dow dayofweek hour hours hh minute minutes mi second seconds ss millisecond "
-    "milliseconds ms microsecond microseconds mcs us nanosecond nanoseconds ns epoch decade century millennium "
+    "year years yy yyyy quarter quarters qq month months mm mon day days dd dayofyear doy dy week weeks wk "
+    "ww isoweek isoyear weekday dow dayofweek hour hours hh minute minutes mi second seconds ss "
+    "millisecond milliseconds ms microsecond microseconds mcs us nanosecond nanoseconds ns epoch decade "
+    "century millennium "
     "timezone timezone_hour timezone_minute both leading trailing date time datetime timestamp".split()
 )
 
@@ -527,7 +528,7 @@ class _Resolver:
 
     def expressions(self, nodes: Iterable[exp.Expr], scope: Scope, env: Env) -> None:
         """Resolve the columns under `nodes` and the queries nested in them."""
-        stack = [node for node in nodes][::-1]
+        stack = list(nodes)[::-1]
         while stack:
             node = stack.pop()
             if isinstance(node, exp.Column):
@@ -638,16 +639,15 @@ class _Resolver:
 
 
 def _children(node: exp.Expr) -> list[exp.Expr]:
-    return [child for child in node.iter_expressions()]
+    return list(node.iter_expressions())
 
 
 def _args(node: exp.Expr, *names: str) -> list[exp.Expr]:
     found: list[exp.Expr] = []
     for name in names:
         value = node.args.get(name)
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, exp.Expr):
-                found.append(item)
+        items = value if isinstance(value, list) else [value]
+        found.extend(item for item in items if isinstance(item, exp.Expr))
     return found
 
 

@@ -26,9 +26,11 @@ _BROKEN = re.compile(
 # Errors that say something of the statement, whatever else the user's database holds. Others
 # (no such function, index, collation, constraint ...) may be right there: no opinion.
 _SEMANTIC = re.compile(
-    r"^(misuse of|wrong number of arguments|SELECTs to the left and right|sub-select returns|row value misused"
+    r"^(misuse of|wrong number of arguments|SELECTs to the left and right|sub-select returns"
+    r"|row value misused"
     r"|\d+(?:st|nd|rd|th) (?:ORDER|GROUP) BY term|aggregate functions are not allowed|all VALUES must have"
-    r"|table \S+ has \d+ columns but|\d+ values for \d+ columns|a GROUP BY clause is required|HAVING clause on"
+    r"|table \S+ has \d+ columns but|\d+ values for \d+ columns|a GROUP BY clause is required"
+    r"|HAVING clause on"
     r"|circular reference|duplicate WITH table name|no tables specified|multiple recursive references"
     r"|table \S+ has \d+ values for|cannot join using column|IN\(\.\.\.\) element has)"
 )

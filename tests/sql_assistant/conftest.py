@@ -56,9 +56,11 @@ def postgres() -> Iterator[Server]:
         def run(*command: str) -> None:
             subprocess.run(command, check=True, user=account, cwd=folder, capture_output=True, timeout=120)
 
-        run("initdb", "-D", str(data), "-U", "tester", "-A", "scram-sha-256", f"--pwfile={secret}", "--no-sync", "-E", "UTF8")
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
-        run("pg_ctl", "-D", str(data), "-w", "-t", str(START_TIMEOUT_S), "-l", str(folder / "log"), "-o", options, "start")
+        options = ["-U", "tester", "-A", "scram-sha-256", f"--pwfile={secret}", "--no-sync", "-E", "UTF8"]
+        run("initdb", "-D", str(data), *options)
+        listen = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder}"
+        how = ["-w", "-t", str(START_TIMEOUT_S), "-l", str(folder / "log"), "-o", f"{listen} -c fsync=off"]
+        run("pg_ctl", "-D", str(data), *how, "start")
         try:
             import psycopg
 
@@ -85,14 +87,33 @@ def mariadb() -> Iterator[Server]:
             shutil.chown(folder, account, account)
         data = folder / "data"
         subprocess.run(
-            ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db"],
-            check=True, user=account, capture_output=True, timeout=180,
-        )  # fmt: skip
+            [
+                "mariadb-install-db",
+                "--no-defaults",
+                f"--datadir={data}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ],
+            check=True,
+            user=account,
+            capture_output=True,
+            timeout=180,
+        )
         server = shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "mariadbd"
         process = subprocess.Popen(
-            [server, "--no-defaults", f"--datadir={data}", f"--socket={folder / 'sock'}", f"--port={port}", "--bind-address=127.0.0.1", f"--pid-file={folder / 'pid'}"],
-            user=account, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                server,
+                "--no-defaults",
+                f"--datadir={data}",
+                f"--socket={folder / 'sock'}",
+                f"--port={port}",
+                "--bind-address=127.0.0.1",
+                f"--pid-file={folder / 'pid'}",
+            ],
+            user=account,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
