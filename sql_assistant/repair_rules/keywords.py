@@ -17,7 +17,19 @@ from sql_assistant.repair_rules.statement import (
 )
 
 _MORE_KEYWORDS = KEYWORDS | {"ILIKE", "QUALIFY", "TOP", "ROWS", "ONLY", "FIRST", "NEXT", "KEY", "CONSTRAINT"}
-_GLUED = ("SELECT", "DISTINCT", "FROM", "WHERE", "JOIN", "GROUP", "ORDER", "HAVING", "LIMIT", "BETWEEN", "LIKE")
+_GLUED = (
+    "SELECT",
+    "DISTINCT",
+    "FROM",
+    "WHERE",
+    "JOIN",
+    "GROUP",
+    "ORDER",
+    "HAVING",
+    "LIMIT",
+    "BETWEEN",
+    "LIKE",
+)
 _GLUED_SHORT = ("AND", "OR", "ON", "BY", "AS", "IN", "SET", "INTO", "NOT")
 _HEADS = frozenset({"SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "MERGE"})
 _JOIN_KINDS = frozenset({"LEFT", "RIGHT", "INNER", "OUTER", "CROSS", "FULL", "NATURAL"})

@@ -17,7 +17,9 @@ from sql_assistant.repair_rules.statement import (
 )
 from sql_assistant.types import Edit
 
-_BOUNDARY = frozenset((*CLAUSES, "AND", "OR", "ON", "AS", "JOIN", "LEFT", "INNER", "UNION", "THEN", "ELSE", "END"))
+_BOUNDARY = frozenset(
+    (*CLAUSES, "AND", "OR", "ON", "AS", "JOIN", "LEFT", "INNER", "UNION", "THEN", "ELSE", "END")
+)
 _CONTINUES = frozenset(
     "FROM WHERE GROUP HAVING ORDER LIMIT OFFSET JOIN LEFT INNER RIGHT FULL CROSS ON AND OR UNION INTERSECT "
     "EXCEPT SET VALUES USING AS ) ,".split()
@@ -67,7 +69,7 @@ def look_alikes(broken: Broken) -> Iterator[Fix]:
     """Curly quotes, no-break blanks, full-width brackets: what a word processor or a chat makes of SQL."""
     explanation = "typographic characters are no SQL"
     for quote, cost in (("'", 0.3), (broken.dialect.identifier_quotes[0][0], 0.5)):
-        fixed = _outside_strings(broken, lambda part, q=quote: _CURLY.sub(q, part.translate(_LOOK_ALIKES)))  # type: ignore[misc]
+        fixed = _outside_strings(broken, lambda part, q=quote: _CURLY.sub(q, part.translate(_LOOK_ALIKES)))
         if fixed:
             yield Fix(cost, fixed, explanation)
         if not _CURLY.search(broken.text):
@@ -85,7 +87,7 @@ def foreign_quotes(broken: Broken) -> Iterator[Fix]:
         def in_dialect(match: re.Match[str]) -> str:
             return f"{opening}{match[1]}{closing}"
 
-        fixed = _outside_strings(broken, lambda part, p=pattern: p.sub(in_dialect, part))  # type: ignore[misc]
+        fixed = _outside_strings(broken, lambda part, p=pattern: p.sub(in_dialect, part))
         if fixed:
             yield Fix(
                 0.4, fixed, f"{broken.dialect.label} quotes names as {opening}name{closing}, not with {mark}"
@@ -120,10 +122,11 @@ def operators(broken: Broken) -> Iterator[Fix]:
         if first is None or second is None:
             continue
         right = _OPERATORS.get(f"{first.text} {second.text}")
-        if right is None or not broken.text[first.end : second.start].strip(" ") == "":
+        if right is None or broken.text[first.end : second.start].strip(" "):
             continue
         wrong = broken.text[first.start : second.end]
-        edit = Edit(start=first.start, end=second.end, text=broken.keyword(right) if right == "AND" else right)
+        text = broken.keyword(right) if right == "AND" else right
+        edit = Edit(start=first.start, end=second.end, text=text)
         yield Fix(0.3, (edit,), f"{broken.dialect.label} writes {right}, not {wrong}")
 
 
@@ -134,7 +137,8 @@ def commas(broken: Broken) -> Iterator[Fix]:
         if token is not None and token.text == ",":
             after = broken.token(index + 1)
             before = broken.upper(index - 1)
-            if after is None or after.text in (",", ")", ";") or after.upper in KEYWORDS or before in KEYWORDS | {"("}:
+            ends = after is None or after.text in (",", ")", ";") or after.upper in KEYWORDS
+            if ends or before in KEYWORDS or before == "(":
                 yield Fix(0.4, (delete(broken, index),), "a comma was too much")
 
 
@@ -168,7 +172,7 @@ def _gaps(broken: Broken, index: int) -> list[int]:
             and (other.is_name or other.kind in ("string", "number"))
         )
 
-    gaps = []
+    gaps: list[int] = []
     if not is_gap(index):
         return gaps
     # Neighbouring gaps count as well where an item is a column rather than an alias.
@@ -235,7 +239,7 @@ def unopened_bracket(broken: Broken) -> Iterator[Fix]:
         yield Fix(1.0, (replace(closer, ")"),), f"{closer.text!r} stood for ')'")
 
 
-_FUNCTIONS = frozenset({"COUNT", "SUM", "AVG", "MIN", "MAX", "LOWER", "UPPER", "COALESCE", "ROUND", "LENGTH", "CAST"})
+_FUNCTIONS = frozenset("COUNT SUM AVG MIN MAX LOWER UPPER COALESCE ROUND LENGTH CAST".split())
 
 
 def apostrophe(broken: Broken) -> Iterator[Fix]:

@@ -15,10 +15,10 @@ from sql_assistant.types import Edit, Issue
 CLAUSES = ("SELECT", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "OFFSET", "FETCH")
 SET_OPERATIONS = frozenset({"UNION", "INTERSECT", "EXCEPT"})
 KEYWORDS = frozenset(
-    "SELECT FROM WHERE GROUP ORDER BY HAVING LIMIT OFFSET FETCH JOIN INNER LEFT RIGHT FULL OUTER CROSS NATURAL "
-    "ON USING AND OR NOT IN IS NULL LIKE BETWEEN EXISTS DISTINCT AS CASE WHEN THEN ELSE END UNION ALL "
-    "INTERSECT EXCEPT INSERT INTO VALUES UPDATE SET DELETE CREATE TABLE VIEW INDEX DROP ALTER WITH RECURSIVE "
-    "ASC DESC PRIMARY FOREIGN REFERENCES DEFAULT UNIQUE OVER PARTITION RETURNING TRUE FALSE".split()
+    "SELECT FROM WHERE GROUP ORDER BY HAVING LIMIT OFFSET FETCH JOIN INNER LEFT RIGHT FULL OUTER CROSS "
+    "NATURAL ON USING AND OR NOT IN IS NULL LIKE BETWEEN EXISTS DISTINCT AS CASE WHEN THEN ELSE END UNION "
+    "ALL INTERSECT EXCEPT INSERT INTO VALUES UPDATE SET DELETE CREATE TABLE VIEW INDEX DROP ALTER WITH "
+    "RECURSIVE ASC DESC PRIMARY FOREIGN REFERENCES DEFAULT UNIQUE OVER PARTITION RETURNING TRUE FALSE".split()
 )
 
 
@@ -79,7 +79,13 @@ class Broken:
             plain = piece.kind in ("word", "symbol")
             found.append(
                 Token(
-                    piece.kind, text, text.upper() if plain else "", piece.start, piece.end, depth, piece.closed
+                    piece.kind,
+                    text,
+                    text.upper() if plain else "",
+                    piece.start,
+                    piece.end,
+                    depth,
+                    piece.closed,
                 )
             )
             if text == "(":
