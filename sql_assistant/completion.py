@@ -17,7 +17,9 @@ from serve.settings import Settings
 from sql_assistant import cursor as cursors
 from sql_assistant import dialects, healing, parsing, prompt, validation
 from sql_assistant.cursor import Cursor
+from sql_assistant.guide import Guide, guide
 from sql_assistant.ids import new_id
+from sql_assistant.name_rules import NameRules
 from sql_assistant.schema import Schema
 from sql_assistant.stopping import Stopper
 from sql_assistant.trim import Draft, Kept, Trimmer
@@ -25,6 +27,8 @@ from sql_assistant.types import CompleteRequest, CompleteResponse, Issue, Sugges
 
 _DIVERSITY = 0.7
 """Temperature of the second suggestion and those after it, where none is asked for."""
+_SECOND_CHANCES = 2
+"""Samples drawn, together, where the first suggestions make no valid statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class _Plan:
     ids: list[int]
     shared: int
     stop_ids: frozenset[int]
+    constraint: Guide | None
 
 
 @dataclass(slots=True)
@@ -78,8 +83,7 @@ async def stream(
     if isinstance(plan, str):
         yield _nothing(engine, plan, began)
         return
-    written: list[_Written] = []
-    others = [asyncio.create_task(_collect(_generate(plan, request, engine, n))) for n in range(1, request.n)]
+    others = [asyncio.create_task(_collect(plan, request, engine, n)) for n in range(1, request.n)]
     try:
         first = _Written()
         shown = ""
@@ -93,19 +97,25 @@ async def stream(
     finally:
         for task in others:
             task.cancel()
-    checking = time.perf_counter()
     trimmer = Trimmer(plan.cursor, schema, request.dialect)
+    checking = time.perf_counter()
     suggestions = await asyncio.to_thread(_suggestions, request, plan, trimmer, written)
+    timings.validate_ms = (time.perf_counter() - checking) * 1e3
+    if first.text and not any(one.valid for one in suggestions):
+        retried = time.perf_counter()
+        written += await _again(plan, request, engine)
+        timings.decode_ms = (time.perf_counter() - retried) * 1e3
+        checking = time.perf_counter()
+        suggestions = await asyncio.to_thread(_suggestions, request, plan, trimmer, written)
+        timings.validate_ms += (time.perf_counter() - checking) * 1e3
     timings.queue_ms = first.stats.queue_ms
     timings.prefill_ms = first.stats.prefill_ms
-    timings.decode_ms = first.stats.decode_ms
-    timings.validate_ms = (time.perf_counter() - checking) * 1e3
+    timings.decode_ms += first.stats.decode_ms
     timings.total_ms = (time.perf_counter() - began) * 1e3
-    kept = [one for one in suggestions if one.valid or request.include_invalid]
     yield CompleteResponse(
         id=new_id(),
         model=engine.info.name,
-        suggestions=kept,
+        suggestions=(kept := _returned(request, suggestions)),
         usage=Usage(
             prompt_tokens=first.stats.prompt_tokens,
             cached_tokens=first.stats.cached_tokens,
@@ -114,6 +124,24 @@ async def stream(
         timings=timings,
         nothing_because=None if kept else _why_nothing(suggestions, written),
     )
+
+
+def _returned(request: CompleteRequest, suggestions: list[Suggestion]) -> list[Suggestion]:
+    """What the caller gets to see: valid ones, at most as many as asked for."""
+    return [one for one in suggestions if one.valid or request.include_invalid][: request.n]
+
+
+async def _again(plan: _Plan, request: CompleteRequest, engine: Engine) -> list[_Written]:
+    """Where the likeliest text makes no valid statement, one of a few others often does."""
+    tasks = [
+        asyncio.create_task(_collect(plan, request, engine, request.n + number))
+        for number in range(_SECOND_CHANCES)
+    ]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _plan(request: CompleteRequest, schema: Schema | None, engine: Engine, settings: Settings) -> _Plan | str:
@@ -129,7 +157,9 @@ def _plan(request: CompleteRequest, schema: Schema | None, engine: Engine, setti
         return "inside a word"
     kept, fragment = healing.split(cursor.before)
     made = prompt.completion_prompt(engine, schema, settings, cursor, kept)
-    return _Plan(cursor, fragment, made.ids, made.shared, fim_stop_ids(engine))
+    names = NameRules(schema, cursor, request.dialect) if schema is not None else None
+    constraint = guide(engine, fragment, names)
+    return _Plan(cursor, fragment, made.ids, made.shared, fim_stop_ids(engine), constraint)
 
 
 def _is_whole(cursor: Cursor, schema: Schema | None, dialect: str) -> bool:
@@ -152,7 +182,7 @@ async def _generate(
             temperature=temperature,
             seed=number if temperature and request.temperature == 0 else None,
             stop_ids=plan.stop_ids,
-            constraint=healing.spell(engine, plan.fragment),
+            constraint=plan.constraint,
             shared_prefix=plan.shared,
         )
     )
@@ -179,9 +209,9 @@ def _spelling_steps(fragment: str) -> int:
     return min(len(fragment), 4)
 
 
-async def _collect(parts: AsyncGenerator[tuple[_Written, str], None]) -> _Written:
+async def _collect(plan: _Plan, request: CompleteRequest, engine: Engine, number: int) -> _Written:
     last = _Written()
-    async with aclosing(parts):
+    async with aclosing(_generate(plan, request, engine, number)) as parts:
         async for state, _ in parts:
             last = state
     return last
@@ -197,7 +227,8 @@ def _suggestions(
         text = state.text[len(plan.fragment) :] if state.text.startswith(plan.fragment) else ""
         ended = state.limit is None and state.stats.finish_reason is FinishReason.STOP
         truncated = state.limit is None and state.stats.finish_reason is FinishReason.LENGTH
-        draft = Draft(text if state.limit is None else text[: state.limit], ended, truncated)
+        limit = len(text) if state.limit is None else state.limit
+        draft = Draft(text[:limit], ended, truncated, text[limit:])
         kept = trimmer.trim(draft)
         if kept is not None and kept.text not in found:
             found[kept.text] = _suggestion(kept, state, plan.fragment, offset)

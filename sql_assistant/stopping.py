@@ -14,11 +14,15 @@ from sql_assistant import statements
 from sql_assistant.cursor import Cursor
 from sql_assistant.overlap import Suffix
 
-Reason = Literal["statement end", "suffix", "second statement", "repetition", "comment", "fence"]
+Reason = Literal["statement end", "suffix", "clause", "second statement", "repetition", "comment", "fence"]
 
 _REPEATED = re.compile(r"(.{6,100}?)\1\1\Z", re.DOTALL)
 _REPETITION_WINDOW = 400
 _OPENER_LINE = re.compile(r"(?i)\n\s*(?:SELECT|WITH|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|MERGE)\b")
+_RANK = {"FROM": 1, "WHERE": 3, "GROUP": 4, "HAVING": 5, "WINDOW": 6, "ORDER": 7, "LIMIT": 8, "OFFSET": 9}
+_JOIN_RANK = 2
+_JOINS = frozenset("JOIN LEFT RIGHT INNER CROSS FULL NATURAL".split())
+_SET_OPERATIONS = frozenset("UNION EXCEPT INTERSECT".split())
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
 
@@ -31,6 +35,7 @@ class Stopper:
         self._cursor = cursor
         self._dialect = dialect
         self._open = _open_piece(cursor.before, dialect)
+        self._next_clause = _first_clause(cursor.after, dialect)
         self._one_line = cursor.place == "line_comment" and bool(cursor.after.strip())
 
     def check(self, text: str) -> Reason | None:
@@ -69,6 +74,8 @@ class Stopper:
             mark = text[start : piece.end - shift]
             if depth <= 0 and written and _BLANK_LINE.search(text[last_end:start]):
                 return self._at(last_end, "statement end")
+            if depth <= 0 and self._out_of_order(mark.upper(), written):
+                return self._at(start, "clause")
             if mark == ";":
                 return self._at(start, "statement end")
             if text.startswith("```", start):
@@ -83,6 +90,17 @@ class Stopper:
             return self._at(last_end, "statement end")
         return None
 
+    def _out_of_order(self, word: str, written: bool) -> bool:
+        """Whether a clause begins that can only stand behind the one the suffix begins with."""
+        if self._next_clause is None or not written:
+            return False
+        if word == "SELECT" or word in _SET_OPERATIONS:
+            self._next_clause = None
+            return False
+        # A clause that the suffix has too would stand there twice; joins may.
+        rank = _RANK.get(word)
+        return rank is not None and rank >= self._next_clause
+
     def _at(self, limit: int, reason: Reason) -> Reason | None:
         if limit < 0:
             return None
@@ -96,3 +114,19 @@ def _open_piece(before: str, dialect: str) -> str:
     if last is None:
         return ""
     return before[last.start :] if last.kind == "line_comment" or not last.closed else ""
+
+
+def _first_clause(after: str, dialect: str) -> int | None:
+    """The rank of the first clause in `after` at the cursor's own level; None where there is none."""
+    depth = 0
+    for piece in statements.pieces(after, dialect):
+        word = after[piece.start : piece.end].upper()
+        depth += (word == "(") - (word == ")")
+        if depth < 0 or (depth == 0 and (word == "SELECT" or word in _SET_OPERATIONS)):
+            return None
+        if depth == 0 and piece.kind == "word":
+            if word in _JOINS:
+                return _JOIN_RANK
+            if word in _RANK:
+                return _RANK[word]
+    return None
