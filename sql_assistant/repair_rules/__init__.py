@@ -5,7 +5,7 @@ A rule only guesses; `repair_search` tries the guesses and keeps those that make
 
 from __future__ import annotations
 
-from sql_assistant.repair_rules import clauses, keywords, marks
+from sql_assistant.repair_rules import clauses, columns, keywords, marks, tables
 from sql_assistant.repair_rules.statement import Broken, Fix, Rule
 
 __all__ = ["RULES", "Broken", "Fix", "Rule"]
@@ -34,4 +34,16 @@ RULES: tuple[Rule, ...] = (
     clauses.clause_order,
     clauses.top,
     clauses.fetch_first,
+    tables.misspelt_table,
+    tables.table_by_columns,
+    tables.unknown_qualifier,
+    tables.missing_alias,
+    tables.table_not_joined,
+    columns.misspelt_column,
+    columns.output_name,
+    columns.wrong_qualifier,
+    columns.ambiguous,
+    columns.quoted_value,
+    columns.alias_used_too_early,
+    columns.column_of_another_table,
 )

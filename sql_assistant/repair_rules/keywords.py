@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sql_assistant.repair_rules.likeness import distance
 from sql_assistant.repair_rules.statement import (
     KEYWORDS,
     SET_OPERATIONS,
@@ -38,24 +39,6 @@ _DANGLING = frozenset(
     "INNER LEFT ORDER GROUP".split()
 )
 _CONDITIONS = frozenset({"WHERE", "ON", "HAVING"})
-
-
-def distance(first: str, second: str, bound: int) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours between two words; bound + 1
-    stands for all above `bound`. Optimal string alignment (Damerau 1964, Wagner and Fischer 1974)."""
-    if abs(len(first) - len(second)) > bound:
-        return bound + 1
-    before_last: list[int] = []
-    last = list(range(len(second) + 1))
-    for i, a in enumerate(first, 1):
-        row = [i]
-        for j, b in enumerate(second, 1):
-            best = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == second[j - 2] and first[i - 2] == b:
-                best = min(best, before_last[j - 2] + 1)
-            row.append(best)
-        before_last, last = last, row
-    return min(last[-1], bound + 1)
 
 
 def misspelt(broken: Broken) -> Iterator[Fix]:

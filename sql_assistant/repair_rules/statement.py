@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ KEYWORDS = frozenset(
     "ALL INTERSECT EXCEPT INSERT INTO VALUES UPDATE SET DELETE CREATE TABLE VIEW INDEX DROP ALTER WITH "
     "RECURSIVE ASC DESC PRIMARY FOREIGN REFERENCES DEFAULT UNIQUE OVER PARTITION RETURNING TRUE FALSE".split()
 )
+_PLAIN = re.compile(r"[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,9 @@ class Fix:
         return apply(text, self.edits)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Broken:
-    """A statement and the one issue that is being looked at."""
+    """A statement and the one issue that is being looked at; compared and hashed by identity."""
 
     text: str
     dialect: Dialect
@@ -121,6 +123,16 @@ class Broken:
         """`word` in the author's letter case."""
         return word.lower() if self.lower_keywords else word.upper()
 
+    def written(self, name: str, *, like: str = "", table: bool = False) -> str:
+        """A stored name as this dialect reads it: quoted where it has to be, in small letters where
+        capitals mean nothing and `like`, which it replaces, has none."""
+        case = self.dialect.table_case if table else self.dialect.column_case
+        folded = {"lower": name.lower(), "upper": name.upper()}.get(case, name)
+        if _PLAIN.fullmatch(name) and folded == name and name.upper() not in KEYWORDS:
+            return name.lower() if case == "upper" and (like.islower() or not like) else name
+        opening, closing = self.dialect.identifier_quotes[0]
+        return f"{opening}{name.replace(closing, closing * 2)}{closing}"
+
     def token(self, index: int) -> Token | None:
         """The token at `index`, None outside."""
         return self.tokens[index] if 0 <= index < len(self.tokens) else None
@@ -132,13 +144,35 @@ class Broken:
     def level(self, index: int) -> list[int]:
         """The tokens of the SELECT that `index` stands in: same bracket depth, not beyond a set
         operation or the bracket around it."""
+        first, last = self.span(index)
+        depth = self.tokens[index].depth
+        return [i for i in range(first, last + 1) if self.tokens[i].depth == depth]
+
+    def span(self, index: int) -> tuple[int, int]:
+        """The first and last token of that SELECT, what is nested in it included."""
         depth = self.tokens[index].depth
         first = last = index
         while first > 0 and not self._ends_level(first - 1, depth):
             first -= 1
         while last + 1 < len(self.tokens) and not self._ends_level(last + 1, depth):
             last += 1
-        return [i for i in range(first, last + 1) if self.tokens[i].depth == depth]
+        return first, last
+
+    def closing(self, index: int) -> int:
+        """The token that closes the bracket at `index`; the last one where none does."""
+        depth = self.tokens[index].depth
+        for i in range(index + 1, len(self.tokens)):
+            if self.tokens[i].text == ")" and self.tokens[i].depth == depth:
+                return i
+        return len(self.tokens) - 1
+
+    def opening(self, index: int) -> int:
+        """The token that opens the bracket closed at `index`; the first one where none does."""
+        depth = self.tokens[index].depth
+        for i in range(index - 1, -1, -1):
+            if self.tokens[i].text == "(" and self.tokens[i].depth == depth:
+                return i
+        return 0
 
     def _ends_level(self, index: int, depth: int) -> bool:
         token = self.tokens[index]
@@ -160,6 +194,11 @@ class Broken:
 
 
 Rule = Callable[[Broken], Iterator[Fix]]
+
+
+def bare(name: str) -> str:
+    """A name without its quotes."""
+    return name.strip('"`[]')
 
 
 def insert(at: int, text: str) -> Edit:
