@@ -167,14 +167,14 @@ def _namespace(inspector: Inspector, namespace: str, shown: str) -> list[Table]:
             key[1],
             tuple(_column(column, inspector) for column in found),
             schema=shown,
-            primary_key=tuple((primary.get(key) or {}).get("constrained_columns") or ()),
+            primary_key=tuple(primary[key]["constrained_columns"] if primary.get(key) else ()),
             foreign_keys=tuple(
                 ForeignKey(
                     tuple(one["constrained_columns"]), one["referred_table"], tuple(one["referred_columns"])
                 )
-                for one in foreign.get(key) or []
+                for one in foreign.get(key, ())
             ),
-            comment=(comments.get(key) or {}).get("text") or "",
+            comment=(comments[key]["text"] or "") if key in comments else "",
             is_view=key[1] in views,
         )
         for key, found in sorted(columns.items(), key=lambda item: str(item[0][1]))
