@@ -63,7 +63,8 @@ def _nothing(typed: str, before: str, after: str, place: Place, dialect: str) ->
     if place == "string":
         return "inside a string"
     if place in ("line_comment", "block_comment"):
-        rest = after.split("\n", 1)[0] if place == "line_comment" else after.split("*/", 1)[0]
+        # A closed block comment has its end right of the cursor: nothing but prose goes in there.
+        rest = after.split("\n", 1)[0] if place == "line_comment" else after
         return "inside a comment" if rest.strip() else None
     if before or after:
         return None
