@@ -51,6 +51,8 @@ class _Written:
     ends: list[tuple[int, float]] = field(default_factory=list)
     """Of each token: where it ends in `text`, and its log-probability."""
     limit: int | None = None
+    finished: bool = False
+    """At `limit` the model was done with the statement."""
     stats: GenerationStats = field(default_factory=GenerationStats)
 
 
@@ -195,7 +197,7 @@ async def _generate(
                 continue
             new = state.text[len(plan.fragment) :]
             reason = stopper.check(new)
-            state.limit = stopper.limit
+            state.limit, state.finished = stopper.limit, stopper.finished
             yield state, stopper.certain(new)
             if reason is not None:
                 break
@@ -225,10 +227,11 @@ def _suggestions(
     offset = len(request.prefix) - len(plan.cursor.before)
     for state in written:
         text = state.text[len(plan.fragment) :] if state.text.startswith(plan.fragment) else ""
-        ended = state.limit is None and state.stats.finish_reason is FinishReason.STOP
-        truncated = state.limit is None and state.stats.finish_reason is FinishReason.LENGTH
         limit = len(text) if state.limit is None else state.limit
-        draft = Draft(text[:limit], ended, truncated, text[limit:])
+        more = "" if state.finished else text[limit:]
+        reason = state.stats.finish_reason if state.limit is None else None
+        ended = state.finished or reason is FinishReason.STOP
+        draft = Draft(text[:limit], ended, reason is FinishReason.LENGTH, more)
         kept = trimmer.trim(draft)
         if kept is not None and kept.text not in found:
             found[kept.text] = _suggestion(kept, state, plan.fragment, offset)

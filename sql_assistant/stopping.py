@@ -16,6 +16,7 @@ from sql_assistant.overlap import Suffix
 
 Reason = Literal["statement end", "suffix", "clause", "second statement", "repetition", "comment", "fence"]
 
+_FINISHED = frozenset(("statement end", "second statement", "comment", "fence"))
 _REPEATED = re.compile(r"(.{6,100}?)\1\1\Z", re.DOTALL)
 _REPETITION_WINDOW = 400
 _OPENER_LINE = re.compile(r"(?i)\n\s*(?:SELECT|WITH|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|MERGE)\b")
@@ -32,6 +33,8 @@ class Stopper:
     def __init__(self, cursor: Cursor, dialect: str) -> None:
         self.suffix = Suffix(cursor.after, dialect)
         self.limit: int | None = None
+        self.finished = False
+        """The model itself was done at `limit`: what it wrote there is no part of the statement."""
         self._cursor = cursor
         self._dialect = dialect
         self._open = _open_piece(cursor.before, dialect)
@@ -105,6 +108,7 @@ class Stopper:
         if limit < 0:
             return None
         self.limit = limit
+        self.finished = reason in _FINISHED
         return reason
 
 

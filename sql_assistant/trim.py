@@ -7,6 +7,7 @@ longest that can at least be the beginning of a statement.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,13 +20,19 @@ from sql_assistant.types import Issue
 _MAX_CHECKS = 48
 """Statements checked for one suggestion; each takes 0.3 to 4 ms."""
 _ENDING_MARKS = frozenset((")", ",", ";"))
-_GOING_ON = frozenset(
+_BOUNDARIES = frozenset(
     (
-        "IN IS LIKE ILIKE GLOB REGEXP BETWEEN NOT ON USING OVER FILTER COLLATE ESCAPE DISTINCT BY JOIN OUTER"
+        "FROM WHERE GROUP ORDER HAVING LIMIT OFFSET WINDOW QUALIFY FETCH FOR UNION EXCEPT INTERSECT MINUS "
+        "LEFT RIGHT FULL INNER CROSS NATURAL ASOF JOIN AND OR XOR RETURNING"
     ).split()
 )
-"""Words in front of which a cut would leave half an expression or a join without its condition."""
+"""Words in front of which a text may be cut. In front of others a cut would leave half an expression,
+a table without its alias or a join without its condition."""
+_JOIN_KINDS = frozenset("LEFT RIGHT FULL INNER CROSS NATURAL ASOF OUTER".split())
 _PAIRS = {")": "(", "]": "[", "}": "{"}
+_WORD = re.compile(r"\w+")
+
+_WORD_AT_END = re.compile(r"\w+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,8 @@ class Trimmer:
         self._dialect = dialect
         self._suffix = Suffix(cursor.after, dialect)
         self._checked: dict[str, tuple[Issue, ...]] = {}
+        self._tail = _WORD.match(cursor.after)
+        self._known = _names(cursor, schema)
 
     def trim(self, draft: Draft) -> Kept | None:
         """The best text in `draft`, None where nothing of it is of use."""
@@ -98,21 +107,26 @@ class Trimmer:
         lead = seams.lead(self._cursor.before, draft.text, self._cursor.place)
         repeated = seams.repeated_lead(self._cursor.before, draft.text, self._dialect)
         body = draft.text[lead:]
-        overlaps = self._suffix.overlaps(draft.text)
-        strong = [overlap for overlap in overlaps if _is_strong(overlap, draft.text)]
+        overlaps = [one for one in self._suffix.overlaps(draft.rest) if one.start <= len(draft.text)]
+        strong = [overlap for overlap in overlaps if _is_strong(overlap, draft.rest)]
+        strong.sort(key=lambda overlap: -overlap.units)
+        if any(overlap.start <= lead and overlap.to_end for overlap in strong):
+            return  # all of it stands right of the cursor already
         weak = [overlap for overlap in overlaps if overlap not in strong]
         ends = [lead + end for end in self._unit_ends(body, draft)]
         for start in dict.fromkeys((lead, repeated) if repeated else (lead,)):
             for overlap in strong:
-                yield start, overlap.start, self._is_inside(draft.text, overlap.start)
+                # One that the text then departs from may be chance: the whole text goes before it.
+                if overlap.whole or overlap.to_end:
+                    yield start, overlap.start, self._is_inside(draft.rest, overlap.start)
             if draft.ended:
                 yield start, len(draft.text.rstrip()), False
-            for overlap in weak:
-                yield start, overlap.start, self._is_inside(draft.text, overlap.start)
+            for overlap in (*strong, *weak):
+                yield start, overlap.start, self._is_inside(draft.rest, overlap.start)
             for end in reversed(ends):
                 if not self._is_within_expression(draft, end):
                     yield start, end, False
-                if self._cursor.after and self._suffix.begins_in_word:
+                if self._completes_word(draft, start, end):
                     yield start, end, True
 
     def _unit_ends(self, body: str, draft: Draft) -> list[int]:
@@ -128,7 +142,20 @@ class Trimmer:
         if following is None:
             return draft.truncated
         word = draft.rest[end + following.start : end + following.end].upper()
-        return (following.kind not in ("word", "name") and word not in _ENDING_MARKS) or word in _GOING_ON
+        if word == "JOIN":
+            last = _WORD_AT_END.search(draft.text[:end])
+            return last is not None and last.group().upper() in _JOIN_KINDS
+        return word not in _ENDING_MARKS and word not in _BOUNDARIES
+
+    def _completes_word(self, draft: Draft, start: int, end: int) -> bool:
+        """Whether the word that a cut at `end` leaves open and the suffix's first are halves of one."""
+        if self._tail is None:
+            return False
+        written = draft.text[start:end]
+        if self._cursor.mid_word and draft.ended and end == len(draft.text) and written.isidentifier():
+            return True  # exactly what was missing in the middle of a word
+        head = _WORD_AT_END.search(self._cursor.before + written)
+        return head is not None and (head.group() + self._tail.group()).casefold() in self._known
 
     def _is_inside(self, text: str, at: int) -> bool:
         """Whether a cut at `at` lies in a word of the draft, which the suffix then goes on with."""
@@ -171,9 +198,17 @@ class Trimmer:
         return None
 
 
+def _names(cursor: Cursor, schema: Schema | None) -> frozenset[str]:
+    """Names of the schema and the statement's own words, folded."""
+    names = _WORD.findall(f"{cursor.before} {cursor.after}")
+    for table in schema.tables if schema is not None else ():
+        names += [table.name, *(column.name for column in table.columns)]
+    return frozenset(name.casefold() for name in names)
+
+
 def _is_strong(overlap: Overlap, text: str) -> bool:
     """Whether the suffix is repeated there rather than alike by chance."""
-    if overlap.units >= 4 or (overlap.whole and overlap.units >= 2):
+    if overlap.units >= 4 or (overlap.units >= 2 and (overlap.whole or overlap.to_end)):
         return True
     rest = text[overlap.start :].strip()
     return overlap.whole and overlap.to_end and len(rest) > 1

@@ -137,7 +137,9 @@ class _FakeGeneration:
                 return token
         if mask is None or not mask.any():
             return None
-        return int(mask.argmax()) if pending or not mask[:_FIRST_SPECIAL].all() else None
+        if not pending and mask[_FIRST_SPECIAL]:
+            return None  # nothing more to say, and the model may end here
+        return int(mask.argmax())
 
 
 class FakeEngine:

@@ -171,7 +171,7 @@ async def test_every_request_leaves_a_row(settings: Settings) -> None:
 
 
 async def test_a_cancelled_request_leaves_a_row_too(settings: Settings) -> None:
-    engine = FakeEngine(lambda prompt: Reply("author " * 500, token_delay_s=0.01))
+    engine = FakeEngine(lambda prompt: Reply("author " * 500, token_delay_s=0.1))
     short = settings.model_copy(update={"request_timeout_s": 0.2})
     async with client_of(sql_app(engine, short)) as client:
         for stream in (False, True):

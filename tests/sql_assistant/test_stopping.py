@@ -50,6 +50,22 @@ def test_it_stops(marked: str, text: str, reason: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("marked", "text", "finished"),
+    [
+        ("SELECT |", "a FROM t;", True),
+        ("SELECT |", "a FROM t -- note", True),
+        ("SELECT |", "a FROM t\nSELECT b", True),
+        ("SELECT max(|a, b, c) + 1", "x, a, b, c) + 1", False),
+        ("SELECT a FROM t | ORDER BY a", "ORDER", False),
+    ],
+)
+def test_whether_the_model_was_done_itself(marked: str, text: str, finished: bool) -> None:
+    stopper = _stopper(marked)
+    stopper.check(text)
+    assert stopper.finished is finished
+
+
+@pytest.mark.parametrize(
     ("marked", "text", "dialect"),
     [
         ("SELECT a FROM t |", "WHERE a IN (SELECT\n\n b FROM u)", "sqlite"),
