@@ -110,9 +110,7 @@ class NameRules:
         ctes = self._ctes | {match[1] for match in _CTE.finditer(written)}
         names = {*self._table_names, *ctes, *_OTHER_SOURCES}
         if not blank:
-            return Expected(
-                frozenset(f"{gap}{name}" for gap in (" ", "\n", "\n  ", "\n    ") for name in names)
-            )
+            return Expected(frozenset(f"{gap}{name}" for gap in _GAPS for name in names))
         return _going_on(names, typed)
 
 

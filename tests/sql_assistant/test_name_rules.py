@@ -1,0 +1,138 @@
+"""Which names may stand at a place, and where there is no rule. "|" marks the cursor."""
+
+from __future__ import annotations
+
+import pytest
+from bookshop import SCHEMA
+
+from sql_assistant import ddl
+from sql_assistant.cursor import locate
+from sql_assistant.name_rules import Expected, NameRules
+from sql_assistant.schema import Column, Schema, Table
+
+AUTHOR = {"id", "name", "country"}
+BOOK = {"id", "title", "price", "author_id"}
+TABLES = {"author", "book", "review"}
+
+
+def _expected(
+    marked: str, written: str = "", kept: int = 0, schema: Schema = SCHEMA, dialect: str = "sqlite"
+) -> Expected | None:
+    prefix, suffix = marked.split("|")
+    return NameRules(schema, locate(prefix, suffix, dialect), dialect).expected(kept, written)
+
+
+@pytest.mark.parametrize(
+    ("marked", "columns"),
+    [
+        ("SELECT a.| FROM author a", AUTHOR),
+        ("SELECT A.| FROM author AS a", AUTHOR),
+        ("SELECT author.| FROM author", AUTHOR),
+        ("SELECT b.| FROM author a JOIN book b", BOOK),
+        ("SELECT b.| FROM author a, book b", BOOK),
+        ("SELECT b.| FROM author a LEFT JOIN main.book b ON 1", BOOK),
+        ("UPDATE book SET price = book.|", BOOK),
+        # The same alias for two tables in two parts of the statement: both are possible.
+        ("SELECT x.| FROM author x UNION SELECT x.id FROM book x", AUTHOR | BOOK),
+    ],
+)
+def test_behind_a_qualifier_stands_one_of_its_columns(marked: str, columns: set[str]) -> None:
+    assert _expected(marked) == Expected(frozenset({*columns, "*"}))
+
+
+def test_a_table_that_the_model_itself_has_joined_counts() -> None:
+    assert _expected("SELECT |", "b.title FROM book b WHERE b.") == Expected(frozenset({*BOOK, "*"}))
+
+
+@pytest.mark.parametrize(
+    ("marked", "rest"),
+    [
+        ("SELECT a.na| FROM author a", {"me"}),
+        ("SELECT a.NA| FROM author a", {"me"}),
+        ("SELECT a.name| FROM author a", {""}),
+        ("SELECT 1 FROM au|", {"thor"}),
+        ("SELECT 1 FROM author|", {""}),
+        ("SELECT b.| FROM book b", {*BOOK, "*"}),
+    ],
+)
+def test_what_is_typed_already_is_gone_on_with(marked: str, rest: set[str]) -> None:
+    assert _expected(marked) == Expected(frozenset(rest))
+
+
+def test_before_the_dot_only_what_follows_a_dot_is_bound() -> None:
+    dotted = frozenset(f".{name}" for name in (*AUTHOR, "*"))
+    assert _expected("SELECT a| FROM author a") == Expected(dotted, only_after=".")
+
+
+@pytest.mark.parametrize("marked", ["SELECT 1 FROM |", "SELECT 1 FROM author JOIN |", "DELETE FROM |"])
+def test_behind_from_and_join_stands_a_table_or_another_source(marked: str) -> None:
+    found = _expected(marked)
+    assert found is not None
+    assert found.rest >= TABLES | {"(", '"'}
+    assert not found.rest & (AUTHOR | BOOK)
+
+
+def test_a_cte_is_a_table_too() -> None:
+    found = _expected("WITH recent AS (SELECT 1) SELECT 1 FROM |")
+    assert found is not None and found.rest >= TABLES | {"recent"}
+
+
+def test_the_blank_behind_from_is_the_models_to_write() -> None:
+    found = _expected("SELECT 1 FROM|")
+    assert found is not None
+    assert {" author", "\nauthor"} <= found.rest
+    assert not any(name[0].isalpha() for name in found.rest)
+
+
+def test_a_healed_fragment_counts_only_once() -> None:
+    """Of "FROM au" the last three characters were taken back, and are spelled anew."""
+    found = _expected("SELECT 1 FROM au|", kept=3)
+    assert found is not None and " author" in found.rest
+    assert _expected("SELECT 1 FROM au|", " aut", kept=3) == Expected(frozenset({"hor"}))
+
+
+@pytest.mark.parametrize(
+    ("marked", "dialect"),
+    [
+        ("SELECT x.| FROM author a", "sqlite"),  # an unknown alias
+        ("SELECT a.zz| FROM author a", "sqlite"),  # nothing begins so
+        ("SELECT 1 FROM zz|", "sqlite"),
+        ("WITH author AS (SELECT 1 AS q) SELECT author.| FROM author", "sqlite"),
+        ("SELECT d.| FROM (SELECT 1 AS q) d", "sqlite"),
+        ("SELECT 1 FROM author WHERE id IS DISTINCT FROM |", "sqlite"),
+        ("SELECT extract(year FROM |", "postgres"),
+        ("SELECT trim(both FROM |", "postgres"),
+        ("SELECT 'FROM |", "sqlite"),
+        ("SELECT 1 -- FROM |", "sqlite"),
+        ('SELECT "author.|', "sqlite"),
+        ("SELECT s.author.| FROM author", "sqlite"),
+        ("SELECT 3.|", "sqlite"),
+        ("SELECT 1 FROM author WHERE 1 |", "sqlite"),
+    ],
+)
+def test_where_it_is_not_certain_there_is_no_rule(marked: str, dialect: str) -> None:
+    assert _expected(marked, dialect=dialect) is None
+
+
+def test_a_string_that_the_model_began_is_free() -> None:
+    assert _expected("SELECT |", "' FROM ") is None
+    assert _expected("SELECT |", "'' FROM ") is not None
+
+
+def test_columns_that_are_not_known_bind_nothing() -> None:
+    schema = Schema((Table("author", ()), *SCHEMA.tables[1:]))
+    assert _expected("SELECT a.| FROM author a", schema=schema) is None
+
+
+def test_a_name_that_must_be_quoted_allows_the_quotes() -> None:
+    schema = Schema((Table("t", (Column("plain"), Column("two words"))),))
+    found = _expected("SELECT t.| FROM t", schema=schema)
+    assert found is not None and {"plain", '"', "`", "["} <= found.rest
+
+
+def test_a_table_is_found_with_and_without_its_namespace() -> None:
+    schema = ddl.parse_ddl("CREATE TABLE shop.item (sku TEXT)", "postgres")
+    for marked in ("SELECT i.| FROM shop.item i", "SELECT i.| FROM item i"):
+        assert _expected(marked, schema=schema, dialect="postgres") == Expected(frozenset({"sku", "*"}))
+    found = _expected("SELECT 1 FROM |", schema=schema, dialect="postgres")
+    assert found is not None and {"shop.item", "item"} <= found.rest
