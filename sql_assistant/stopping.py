@@ -39,6 +39,9 @@ class Stopper:
         self._dialect = dialect
         self._open = _open_piece(cursor.before, dialect)
         self._next_clause = _first_clause(cursor.after, dialect)
+        closed, _ = _unmatched(cursor.after, dialect)
+        # Brackets open at the end of what is missing: there the suffix goes on.
+        self._level = closed - _unmatched(cursor.before, dialect)[1]
         self._one_line = cursor.place == "line_comment" and bool(cursor.after.strip())
 
     def check(self, text: str) -> Reason | None:
@@ -77,7 +80,7 @@ class Stopper:
             mark = text[start : piece.end - shift]
             if depth <= 0 and written and _BLANK_LINE.search(text[last_end:start]):
                 return self._at(last_end, "statement end")
-            if depth <= 0 and self._out_of_order(mark.upper(), written):
+            if depth == self._level and self._out_of_order(mark.upper(), written):
                 return self._at(start, "clause")
             if mark == ";":
                 return self._at(start, "statement end")
@@ -118,6 +121,18 @@ def _open_piece(before: str, dialect: str) -> str:
     if last is None:
         return ""
     return before[last.start :] if last.kind == "line_comment" or not last.closed else ""
+
+
+def _unmatched(text: str, dialect: str) -> tuple[int, int]:
+    """How many brackets `text` closes without having opened them, and opens without closing them."""
+    closed = opened = 0
+    for piece in statements.pieces(text, dialect):
+        mark = text[piece.start : piece.end]
+        if mark == "(":
+            opened += 1
+        elif mark == ")":
+            closed, opened = (closed, opened - 1) if opened else (closed + 1, 0)
+    return closed, opened
 
 
 def _first_clause(after: str, dialect: str) -> int | None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sql_assistant import prefixes, seams, statements, validation
+from sql_assistant import prefixes, seams, statements, validation, words
 from sql_assistant.cursor import Cursor
 from sql_assistant.overlap import Overlap, Suffix
 from sql_assistant.schema import Schema
@@ -74,7 +74,8 @@ class Trimmer:
         self._suffix = Suffix(cursor.after, dialect)
         self._checked: dict[str, tuple[Issue, ...]] = {}
         self._tail = _WORD.match(cursor.after)
-        self._known = _names(cursor, schema)
+        self._last = seams.last_word(cursor.before, dialect)
+        self._first = seams.first_word(cursor.after, dialect)
 
     def trim(self, draft: Draft) -> Kept | None:
         """The best text in `draft`, None where nothing of it is of use."""
@@ -82,9 +83,11 @@ class Trimmer:
         tried: set[str] = set()
         for start, cut, in_word in self._cuts(draft):
             text = self._fitted(draft.text, start, cut, in_word)
-            if not text.strip() or text in tried or not self._balanced(text):
+            if not text.strip() or text in tried:
                 continue
             tried.add(text)
+            if self._doubles(text) or not self._balanced(text):
+                continue
             issues = self.issues(text)
             if validation.is_valid(issues):
                 return Kept(text, cut, True, issues)
@@ -120,7 +123,10 @@ class Trimmer:
                 if overlap.whole or overlap.to_end:
                     yield start, overlap.start, self._is_inside(draft.rest, overlap.start)
             if draft.ended:
-                yield start, len(draft.text.rstrip()), False
+                end = len(draft.text.rstrip())
+                yield start, end, False
+                if self._completes_word(draft, start, end):
+                    yield start, end, True
             for overlap in (*strong, *weak):
                 yield start, overlap.start, self._is_inside(draft.rest, overlap.start)
             for end in reversed(ends):
@@ -155,7 +161,16 @@ class Trimmer:
         if self._cursor.mid_word and draft.ended and end == len(draft.text) and written.isidentifier():
             return True  # exactly what was missing in the middle of a word
         head = _WORD_AT_END.search(self._cursor.before + written)
-        return head is not None and (head.group() + self._tail.group()).casefold() in self._known
+        return head is not None and self._is_known(head.group() + self._tail.group(), draft)
+
+    def _is_known(self, name: str, draft: Draft) -> bool:
+        """Whether `name` is a word of the language, the schema or this statement."""
+        word = name.casefold()
+        return (
+            word in words.of_language(self._dialect)
+            or word in words.in_text(f"{self._cursor.before} {draft.text} {self._cursor.after}")
+            or (self._schema is not None and word in words.of_schema(self._schema))
+        )
 
     def _is_inside(self, text: str, at: int) -> bool:
         """Whether a cut at `at` lies in a word of the draft, which the suffix then goes on with."""
@@ -169,6 +184,12 @@ class Trimmer:
         if start:
             part = seams.glue(self._cursor.before, part)
         return seams.close(part, self._cursor.after, blank=blank, in_word=in_word)
+
+    def _doubles(self, text: str) -> bool:
+        """Whether a word would stand twice in a row at a seam."""
+        return seams.doubles(self._last, self._cursor.before, text) or seams.doubles_end(
+            text, self._cursor.after, self._first
+        )
 
     def _balanced(self, text: str) -> bool:
         """Whether brackets match: an unbalanced text needs no parser to be refused."""
@@ -196,14 +217,6 @@ class Trimmer:
             if text.strip() and prefixes.is_prefix(self._cursor.before + text, self._dialect):
                 return Kept(text, lead + end, False, self.issues(text))
         return None
-
-
-def _names(cursor: Cursor, schema: Schema | None) -> frozenset[str]:
-    """Names of the schema and the statement's own words, folded."""
-    names = _WORD.findall(f"{cursor.before} {cursor.after}")
-    for table in schema.tables if schema is not None else ():
-        names += [table.name, *(column.name for column in table.columns)]
-    return frozenset(name.casefold() for name in names)
 
 
 def _is_strong(overlap: Overlap, text: str) -> bool:

@@ -84,3 +84,27 @@ def test_the_blank_at_the_end(text: str, after: str, blank: bool, closed: str) -
 
 def test_a_word_that_the_suffix_goes_on_with_is_not_cut_in_two() -> None:
     assert seams.close("na", "me FROM t", blank=False, in_word=True) == "na"
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "after", "doubled"),
+    [
+        ("SELECT a FROM ", "from t", "", True),
+        ("SELECT a FROM", " FROM t", "", True),
+        ("SELECT a FROM t ", "t", "", True),
+        ("SELECT a", "a FROM t", "", False),  # the rest of a word
+        ("-- all names\n", "names", "", False),
+        ("SELECT 'a ", "a'", "", False),
+        ("CASE WHEN a THEN CASE WHEN b THEN 1 END ", "END", "", False),
+        ("CREATE TABLE t (date ", "DATE", "", False),
+        ("SELECT ", "name ", "name FROM t", True),
+        ("SELECT ", "a, name", " name FROM t", True),
+        ("SELECT a", "a", "a FROM t", False),
+        ("SELECT ", "name, ", "name FROM t", False),
+        ("SELECT ", "1 ", "1 FROM t", False),
+    ],
+)
+def test_a_word_twice_in_a_row(before: str, text: str, after: str, doubled: bool) -> None:
+    left = seams.doubles(seams.last_word(before, "sqlite"), before, text)
+    right = seams.doubles_end(text, after, seams.first_word(after, "sqlite"))
+    assert (left or right) is doubled

@@ -71,6 +71,9 @@ def test_whether_the_model_was_done_itself(marked: str, text: str, finished: boo
         ("SELECT a FROM t |", "WHERE a IN (SELECT\n\n b FROM u)", "sqlite"),
         ("SELECT a FROM t |", "UNION ALL\nSELECT b FROM u", "sqlite"),
         ("SELECT (|) FROM t", "SELECT x FROM u WHERE y", "sqlite"),  # a query of its own
+        # The clause stands behind a bracket that the text itself opens, or in one it closes.
+        ("SELECT a FROM |k WHERE b)", "t WHERE c IN (SELECT d FROM boo", "sqlite"),
+        ("WITH x AS (SELECT max(| FROM u", "a) FROM t) SELECT b", "sqlite"),
         ("SELECT | ORDER BY a", "a FROM t UNION SELECT a FROM u WHERE b", "sqlite"),
         ("SELECT a FROM | JOIN u", "t JOIN v LEFT JOIN w", "sqlite"),
         ("SELECT |", "';' || '--' || '\n\n'", "sqlite"),

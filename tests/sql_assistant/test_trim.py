@@ -82,6 +82,12 @@ def test_a_text_that_ran_into_the_suffix() -> None:
         ("SELECT na|me FROM author", "me, na", "SELECT na[me, na]me FROM author"),
         ("SELECT |me FROM author", "na", "SELECT [na]me FROM author"),
         ("SELECT a|thor_id FROM book", "u", "SELECT a[u]thor_id FROM book"),
+        ("SELECT na|OM author", "me FR", "SELECT na[me FR]OM author"),
+        (
+            "WITH x AS (|an FROM x",
+            "SELECT 1 AS mean) SELECT me",
+            "WITH x AS ([SELECT 1 AS mean) SELECT me]an FROM x",
+        ),
         ("SELECT name FROM |er", "auth", None),  # no table "auther"
     ],
 )
@@ -97,6 +103,19 @@ def test_two_words_never_become_one(text: str, schema: Schema | None) -> None:
     assert (
         kept is None or not kept.valid or not {"FROMme", "xme"} & set(f"na{kept.text}me FROM author".split())
     )
+
+
+@pytest.mark.parametrize(
+    ("marked", "text", "result"),
+    [
+        ("SELECT name FROM author |", "author", None),  # it would be an alias
+        ("SELECT name FROM author |", "author WHERE id = 1", "SELECT name FROM author [WHERE id = 1]"),
+        ("SELECT |name FROM author", "name", None),
+        ("SELECT |name FROM author", "id, name", "SELECT [id, ]name FROM author"),
+    ],
+)
+def test_no_word_twice(marked: str, text: str, result: str | None) -> None:
+    assert _inserted(marked, kept if (kept := _trim(marked, text)) and kept.valid else None) == result
 
 
 @pytest.mark.parametrize(
