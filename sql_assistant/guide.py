@@ -42,7 +42,9 @@ class Guide:
             return None
         text = written.decode(errors="ignore")
         expected = self._names.expected(self._fragment_chars, text)
-        return None if expected is None else self._vocabulary.going_on(expected.rest, expected.only_after)
+        if expected is None:
+            return None
+        return self._vocabulary.going_on(expected.rest, expected.only_after, expected.may_end)
 
 
 def guide(engine: Engine, fragment: str, names: NameRules | None) -> Guide | None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sql_assistant import statements
-from sql_assistant.cursor import Cursor
+from sql_assistant.cursor import Cursor, is_word
 from sql_assistant.schema import Schema, Table
 
 _TAIL = 300
@@ -46,6 +46,8 @@ class Expected:
     rest: frozenset[str]
     only_after: str = ""
     """The rule holds for a continuation that begins with this mark; any other is free."""
+    may_end: bool = False
+    """One of `rest` stands right of the cursor: the text may end here."""
 
 
 class NameRules:
@@ -64,11 +66,25 @@ class NameRules:
         self._sources = _Sources(self._tables, self._ctes)
         self._sources.read(around)
         self._before = cursor.before[-_TAIL:]
+        self._after = cursor.after.lstrip().casefold()
         self._open = _open_text(cursor.before, dialect)
 
     def expected(self, kept: int, written: str) -> Expected | None:
-        """What may follow: `kept` characters of the text before the cursor count, then `written`.
-        None where there is no rule."""
+        """What may follow: the text before the cursor without its last `kept` characters counts, then
+        `written`. None where there is no rule."""
+        found = self._names(kept, written)
+        if found is None or not self._after:
+            return found
+        stands_there = any(self._stands_behind(rest.strip()) for rest in found.rest)
+        return replace(found, may_end=True) if stands_there else found
+
+    def _stands_behind(self, rest: str) -> bool:
+        length = len(rest)
+        return (
+            bool(rest) and self._after[:length] == rest.casefold() and not is_word(self._after[length:][:1])
+        )
+
+    def _names(self, kept: int, written: str) -> Expected | None:
         before = self._before[: len(self._before) - kept]
         if self._in_text(kept, written):
             return None

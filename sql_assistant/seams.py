@@ -3,8 +3,6 @@ word said twice. Pure string work, no grammar."""
 
 from __future__ import annotations
 
-import re
-
 from sql_assistant import statements
 from sql_assistant.cursor import Place, is_word
 
@@ -15,8 +13,6 @@ _MIN_REPEATED_UNITS = 3
 
 _MAY_STAND_TWICE = frozenset("END DATE TIME TIMESTAMP TEXT JSON UUID YEAR INTERVAL POINT".split())
 """Words that mean something twice in a row: two ends, or a column named as its type."""
-_FIRST = re.compile(r"\s*([^\W\d]\w*)")
-_LAST = re.compile(r"([^\W\d]\w*)\s*\Z")
 
 
 def last_word(before: str, dialect: str) -> str:
@@ -31,20 +27,14 @@ def first_word(after: str, dialect: str) -> str:
     return after[first.start : first.end].upper() if first is not None and first.kind == "word" else ""
 
 
-def doubles(word: str, before: str, text: str) -> bool:
-    """Whether `text` says again the `word` that `before` ends in."""
-    said = _FIRST.match(text)
-    return _again(word, said, apart=before[-1:].isspace() or text[:1].isspace())
+def apart(left: str, right: str) -> bool:
+    """Whether a blank stands between two texts put together."""
+    return left[-1:].isspace() or right[:1].isspace()
 
 
-def doubles_end(text: str, after: str, word: str) -> bool:
-    """Whether `text` ends in the `word` that `after` begins with."""
-    said = _LAST.search(text)
-    return _again(word, said, apart=after[:1].isspace() or text[-1:].isspace())
-
-
-def _again(word: str, said: re.Match[str] | None, *, apart: bool) -> bool:
-    return apart and said is not None and said[1].upper() == word and word not in _MAY_STAND_TWICE
+def repeats(last: str, first: str) -> bool:
+    """Whether two words in a row, as the functions above give them, are one said twice."""
+    return bool(last) and last == first and last not in _MAY_STAND_TWICE
 
 
 def lead(before: str, text: str, place: Place) -> int:

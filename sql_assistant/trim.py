@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sql_assistant import prefixes, seams, statements, validation, words
-from sql_assistant.cursor import Cursor
+from sql_assistant.cursor import Cursor, is_word
 from sql_assistant.overlap import Overlap, Suffix
 from sql_assistant.schema import Schema
 from sql_assistant.types import Issue
@@ -86,7 +86,7 @@ class Trimmer:
             if not text.strip() or text in tried:
                 continue
             tried.add(text)
-            if self._doubles(text) or not self._balanced(text):
+            if self._clashes(text) or not self._balanced(text):
                 continue
             issues = self.issues(text)
             if validation.is_valid(issues):
@@ -169,12 +169,12 @@ class Trimmer:
         return (
             word in words.of_language(self._dialect)
             or word in words.in_text(f"{self._cursor.before} {draft.text} {self._cursor.after}")
-            or (self._schema is not None and word in words.of_schema(self._schema))
+            or self._is_name(word)
         )
 
     def _is_inside(self, text: str, at: int) -> bool:
         """Whether a cut at `at` lies in a word of the draft, which the suffix then goes on with."""
-        return 0 < at < len(text) and text[at - 1].isalnum() and (text[at].isalnum() or text[at] == "_")
+        return 0 < at < len(text) and is_word(text[at - 1]) and is_word(text[at])
 
     def _fitted(self, text: str, start: int, cut: int, in_word: bool) -> str:
         if cut <= start:
@@ -185,11 +185,28 @@ class Trimmer:
             part = seams.glue(self._cursor.before, part)
         return seams.close(part, self._cursor.after, blank=blank, in_word=in_word)
 
-    def _doubles(self, text: str) -> bool:
-        """Whether a word would stand twice in a row at a seam."""
-        return seams.doubles(self._last, self._cursor.before, text) or seams.doubles_end(
-            text, self._cursor.after, self._first
-        )
+    def _clashes(self, text: str) -> bool:
+        """Whether a word would stand twice in a row at a seam, or become an alias by chance."""
+        before, after = self._cursor.before, self._cursor.after
+        first = seams.first_word(text, self._dialect)
+        if seams.apart(before, text) and seams.repeats(self._last, first):
+            return True
+        if not self._first or not seams.apart(text, after):
+            return False
+        last = seams.last_word(before + text, self._dialect)
+        return seams.repeats(last, self._first) or self._makes_alias(last)
+
+    def _makes_alias(self, last: str) -> bool:
+        """Whether the word right of the cursor, a column or half a word, would be taken for the alias
+        of `last`; one that the statement uses elsewhere is a real alias."""
+        name = self._first.casefold()
+        if not last or {name, last.casefold()} & words.of_language(self._dialect):
+            return False
+        elsewhere = f"{self._cursor.before} {self._cursor.after.lstrip()[len(name) :]}"
+        return self._is_name(name) or name not in words.in_text(elsewhere)
+
+    def _is_name(self, word: str) -> bool:
+        return self._schema is not None and word in words.of_schema(self._schema)
 
     def _balanced(self, text: str) -> bool:
         """Whether brackets match: an unbalanced text needs no parser to be refused."""
@@ -224,4 +241,6 @@ def _is_strong(overlap: Overlap, text: str) -> bool:
     if overlap.units >= 4 or (overlap.units >= 2 and (overlap.whole or overlap.to_end)):
         return True
     rest = text[overlap.start :].strip()
+    if is_word(text[overlap.start - 1 : overlap.start]) and is_word(rest[:1]):
+        return overlap.to_end and overlap.units >= 1  # the suffix is the end of the text's last word
     return overlap.whole and overlap.to_end and len(rest) > 1

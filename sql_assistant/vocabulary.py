@@ -27,6 +27,7 @@ class Vocabulary:
         self._ids: NDArray[np.int64] = np.array([token for _, token in order], np.int64)
         # Tokens that can end a word: they begin with no word character. Special tokens have no bytes.
         self._ending = np.array([not piece or piece[0] not in _WORD_BYTES for piece in pieces], np.bool_)
+        self._special = np.array([not piece for piece in pieces], np.bool_)
         self.agreeing = lru_cache(maxsize=512)(self._agreeing)
         self.going_on = lru_cache(maxsize=512)(self._going_on)
 
@@ -43,10 +44,13 @@ class Vocabulary:
         mask.flags.writeable = False
         return mask
 
-    def _going_on(self, rests: frozenset[str], only_after: str = "") -> TokenMask:
+    def _going_on(self, rests: frozenset[str], only_after: str = "", may_end: bool = False) -> TokenMask:
         """True for tokens that spell the beginning of one of `rests`, or one of them and an end of
-        word; with `only_after` for all tokens that begin otherwise, too."""
+        word; with `only_after` for all tokens that begin otherwise, too; with `may_end` for the
+        special tokens, which end the text."""
         mask = self._ending.copy() if "" in rests else np.zeros(len(self._by_id), np.bool_)
+        if may_end:
+            mask |= self._special
         if only_after:
             mask[:] = True
             mask[self._beginning_with(only_after.encode())] = False

@@ -114,6 +114,24 @@ def test_where_it_is_not_certain_there_is_no_rule(marked: str, dialect: str) -> 
     assert _expected(marked, dialect=dialect) is None
 
 
+@pytest.mark.parametrize(
+    ("marked", "written", "may_end"),
+    [
+        ("SELECT |author", "name FROM", True),  # the name stands right of the cursor
+        ("SELECT | Author WHERE 1", "name FROM", True),
+        ("SELECT a.|name FROM author a", "", True),
+        ("SELECT a.na|me FROM author a", "", True),
+        ("SELECT | authors", "name FROM", False),
+        ("SELECT 1 FROM | WHERE 1", "", False),
+        ("SELECT 1 FROM |", "", False),
+    ],
+)
+def test_the_text_may_end_before_a_name_that_stands_there(marked: str, written: str, may_end: bool) -> None:
+    found = _expected(marked, written)
+    assert found is not None
+    assert found.may_end is may_end
+
+
 def test_a_string_that_the_model_began_is_free() -> None:
     assert _expected("SELECT |", "' FROM ") is None
     assert _expected("SELECT |", "'' FROM ") is not None

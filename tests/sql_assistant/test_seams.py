@@ -87,24 +87,26 @@ def test_a_word_that_the_suffix_goes_on_with_is_not_cut_in_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "text", "after", "doubled"),
+    ("left", "right", "twice"),
     [
-        ("SELECT a FROM ", "from t", "", True),
-        ("SELECT a FROM", " FROM t", "", True),
-        ("SELECT a FROM t ", "t", "", True),
-        ("SELECT a", "a FROM t", "", False),  # the rest of a word
-        ("-- all names\n", "names", "", False),
-        ("SELECT 'a ", "a'", "", False),
-        ("CASE WHEN a THEN CASE WHEN b THEN 1 END ", "END", "", False),
-        ("CREATE TABLE t (date ", "DATE", "", False),
-        ("SELECT ", "name ", "name FROM t", True),
-        ("SELECT ", "a, name", " name FROM t", True),
-        ("SELECT a", "a", "a FROM t", False),
-        ("SELECT ", "name, ", "name FROM t", False),
-        ("SELECT ", "1 ", "1 FROM t", False),
+        ("SELECT a FROM ", "from t", True),
+        ("SELECT a FROM t\n", "t", True),
+        ("SELECT a, name", "name FROM t", True),
+        ("SELECT a, ", "a FROM t", False),
+        ("-- all names\n", "names", False),
+        ("SELECT 'a ", "a'", False),
+        ('SELECT "a ', 'a"', False),
+        ("SELECT 1 ", "1", False),
+        ("CASE WHEN a THEN CASE WHEN b THEN 1 END ", "END", False),
+        ("CREATE TABLE t (date ", "DATE", False),
     ],
 )
-def test_a_word_twice_in_a_row(before: str, text: str, after: str, doubled: bool) -> None:
-    left = seams.doubles(seams.last_word(before, "sqlite"), before, text)
-    right = seams.doubles_end(text, after, seams.first_word(after, "sqlite"))
-    assert (left or right) is doubled
+def test_a_word_twice_in_a_row(left: str, right: str, twice: bool) -> None:
+    assert seams.repeats(seams.last_word(left, "sqlite"), seams.first_word(right, "sqlite")) is twice
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "apart"), [("a ", "b", True), ("a", "\nb", True), ("a", "b", False), ("", "b", False)]
+)
+def test_whether_a_blank_stands_between(left: str, right: str, apart: bool) -> None:
+    assert seams.apart(left, right) is apart

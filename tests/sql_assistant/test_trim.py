@@ -88,6 +88,8 @@ def test_a_text_that_ran_into_the_suffix() -> None:
             "SELECT 1 AS mean) SELECT me",
             "WITH x AS ([SELECT 1 AS mean) SELECT me]an FROM x",
         ),
+        ("SELECT name FROM |thor", "author", "SELECT name FROM [au]thor"),
+        ("SELECT 1 FROM |view WHERE 1", "review", "SELECT 1 FROM [re]view WHERE 1"),
         ("SELECT name FROM |er", "auth", None),  # no table "auther"
     ],
 )
@@ -115,6 +117,21 @@ def test_two_words_never_become_one(text: str, schema: Schema | None) -> None:
     ],
 )
 def test_no_word_twice(marked: str, text: str, result: str | None) -> None:
+    assert _inserted(marked, kept if (kept := _trim(marked, text)) and kept.valid else None) == result
+
+
+@pytest.mark.parametrize(
+    ("marked", "text", "result"),
+    [
+        ("SELECT |price FROM book", "title", None),
+        ("SELECT | price FROM book WHERE price > 1", "title", None),
+        ("SELECT |price FROM book", "title, ", "SELECT [title, ]price FROM book"),
+        ("SELECT |total FROM book", "sum(price) AS", "SELECT [sum(price) AS ]total FROM book"),
+        ("SELECT 1 FROM |uthor_id", "book", None),
+        ("SELECT b.id FROM |b", "book", "SELECT b.id FROM [book ]b"),  # b is what the user calls it
+    ],
+)
+def test_no_alias_by_chance(marked: str, text: str, result: str | None) -> None:
     assert _inserted(marked, kept if (kept := _trim(marked, text)) and kept.valid else None) == result
 
 

@@ -52,6 +52,10 @@ def test_tokens_that_go_on_with_a_name(rests: set[str], only_after: str, allowed
     assert _allowed(VOCABULARY.going_on(frozenset(rests), only_after)) == allowed
 
 
+def test_the_end_is_allowed_where_the_name_stands_behind() -> None:
+    assert _allowed(VOCABULARY.going_on(frozenset({"cat"}), "", True)) == {b"", b"c", b"cat"}
+
+
 def test_the_bytes_of_tokens() -> None:
     assert VOCABULARY.spelled([3, 15, 0, 8]) == b"custer."
 
