@@ -1,7 +1,7 @@
 """Which names may stand at a place of an unfinished statement, as far as the schema decides it.
 
-Two places are certain enough: behind FROM and JOIN stands a table, behind "alias." one of its
-columns. Read off the text by patterns, because the text is unfinished on both sides of the cursor;
+Three places are certain enough: behind FROM and JOIN stands a table, behind "alias." one of its
+columns, behind "JOIN table ON" the columns of a foreign key, where one is declared. Read off the text by patterns, because the text is unfinished on both sides of the cursor;
 where a pattern could be wrong (derived tables, unknown aliases) there is no rule.
 """
 
@@ -21,21 +21,26 @@ _BEHIND_DOT = re.compile(rf"(?<![\w.\"`\]])({_NAME})\.(\w*)\Z")
 _BEHIND_WORD = re.compile(rf"(?<![\w.\"`\]])({_NAME})\Z")
 _BEHIND_FROM = re.compile(r"(?i)\b(?:FROM|JOIN)(?:(\s+)(\w*))?\Z")
 _NO_TABLE = re.compile(r"(?i)(?:\bDISTINCT\s+FROM|\b(?:EXTRACT|SUBSTRING|TRIM|OVERLAY)\s*\([^()]*)\s*\w*\Z")
-_ALIASED = rf"((?:{_NAME}\.)?({_NAME}))(?:\s+(?:AS\s+)?({_NAME}))?"
+_KEYWORDS = (
+    "FROM ON WHERE GROUP ORDER HAVING LIMIT JOIN LEFT RIGHT INNER CROSS FULL OUTER NATURAL USING UNION EXCEPT "
+    "INTERSECT AS SET VALUES SELECT WINDOW FETCH OFFSET FOR AND OR"
+)
+_ALIAS = rf"(?!(?:{'|'.join(_KEYWORDS.split())})\b)({_NAME})"
+_ALIASED = rf"((?:{_NAME}\.)?({_NAME}))(?:\s+(?:AS\s+)?{_ALIAS})?"
 _SOURCE = re.compile(rf"(?i)(?:\b(?:FROM|JOIN|UPDATE|INTO)\s+|,\s*){_ALIASED}")
 _DERIVED = re.compile(rf"(?i)\)\s*(?:AS\s+)?({_NAME})")
 _CTE = re.compile(
     rf"(?i)(?:\bWITH(?:\s+RECURSIVE)?\s+|,\s*)({_NAME})\s*(?:\([^()]*\)\s*)?"
     r"AS\s*(?:NOT\s+)?(?:MATERIALIZED\s*)?\("
 )
+_BEHIND_ON = re.compile(rf"(?i)\bJOIN\s+{_ALIASED}\s+ON(?:(\s+)([\w.]*(?:\s*=\s*[\w.]*)?))?\Z")
+_INNERMOST = re.compile(r"\([^()]*\)")
+_LAST_FROM = re.compile(r"(?is)\A.*\bFROM\b")
+_OPERATOR = re.compile(r"\s*(?:[.=<>!+*/|-]|(?i:LIKE|IN|IS|BETWEEN)\b)")
 _PLAIN = re.compile(rf"{_NAME}\Z")
 _QUOTES = ('"', "`", "[")
 _OTHER_SOURCES = ("(", *"LATERAL UNNEST json_each generate_series VALUES ONLY TABLE".split(), *_QUOTES)
 _GAPS = (" ", "\n", "\n  ", "\n    ")
-_KEYWORDS = frozenset(
-    "ON WHERE GROUP ORDER HAVING LIMIT JOIN LEFT RIGHT INNER CROSS FULL OUTER NATURAL USING UNION EXCEPT "
-    "INTERSECT AS SET VALUES SELECT WINDOW FETCH OFFSET FOR AND OR".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class NameRules:
         self._ctes = {match[1] for match in _CTE.finditer(around)}
         self._sources = _Sources(self._tables, self._ctes)
         self._sources.read(around)
+        self._statement = cursor.before
+        self._goes_on = bool(_OPERATOR.match(cursor.after))
         self._before = cursor.before[-_TAIL:]
         self._after = cursor.after.lstrip().casefold()
         self._open = _open_text(cursor.before, dialect)
@@ -89,6 +96,14 @@ class NameRules:
         if self._in_text(kept, written):
             return None
         text = (before + written)[-_TAIL:]
+        joined = _BEHIND_ON.search(text)
+        if joined is not None and not self._goes_on:
+            before_join = self._statement[: len(self._statement) - kept] + written
+            conditions = self._foreign_keys(before_join[: joined.start() - len(text)], joined)
+            if conditions and not joined[4]:
+                return Expected(frozenset(f"{gap}{one}" for gap in _GAPS for one in conditions))
+            if conditions and (found := _going_on(conditions, joined[5])) is not None:
+                return found
         dotted = _BEHIND_DOT.search(text)
         if dotted is not None:
             names = self._columns(dotted[1], written)
@@ -120,6 +135,21 @@ class NameRules:
         names = {column.name for table in tables for column in table.columns}
         return names | set(_QUOTES) if any(not _PLAIN.match(name) for name in names) else names
 
+    def _foreign_keys(self, before: str, joined: re.Match[str]) -> set[str]:
+        """Conditions that a declared foreign key gives the join, either side first."""
+        scope = _LAST_FROM.sub("FROM", _enclosing(before), count=1)
+        new = self._tables.get(joined[2].lower(), [])
+        name = joined[3] or joined[1]
+        found = set()
+        for match in _SOURCE.finditer(scope):
+            other = match[3] or match[1]
+            for here in new:
+                for there in self._tables.get(match[2].lower(), []):
+                    for pairs in _key_pairs(here, there):
+                        found.add(" AND ".join(f"{other}.{b} = {name}.{a}" for a, b in pairs))
+                        found.add(" AND ".join(f"{name}.{a} = {other}.{b}" for a, b in pairs))
+        return found
+
     def _sources_at(self, blank: str, typed: str, written: str) -> Expected | None:
         if not self._table_names:
             return None
@@ -149,7 +179,7 @@ class _Sources:
         self._unknown |= {match[1].lower() for match in _DERIVED.finditer(text)}
         for match in _SOURCE.finditer(text):
             alias = match[3]
-            if alias is None or alias.upper() in _KEYWORDS:
+            if alias is None:
                 continue
             tables = [] if match[2].lower() in self._unknown else self._tables.get(match[2].lower(), [])
             if tables:
@@ -163,6 +193,32 @@ class _Sources:
         if key in self._unknown:
             return []
         return self._aliases.get(key) or self._tables.get(key, [])
+
+
+def _enclosing(text: str) -> str:
+    """What stands in the innermost bracket that is open at the end of `text`, without closed ones."""
+    while True:
+        outer = _INNERMOST.sub(" ", text)
+        if outer == text:
+            return text[text.rfind("(") + 1 :]
+        text = outer
+
+
+def _key_pairs(here: Table, there: Table) -> list[list[tuple[str, str]]]:
+    """The foreign keys between two tables, each as (column here, column there) pairs; none with a
+    name that needs quotes."""
+    found = []
+    for owner, target in ((here, there), (there, here)):
+        for key in owner.foreign_keys:
+            if key.ref_table.lower() != target.name.lower():
+                continue
+            referred = key.ref_columns or target.primary_key
+            if len(referred) != len(key.columns):
+                continue
+            pairs = list(zip(key.columns, referred, strict=True))
+            if all(_PLAIN.match(name) for pair in pairs for name in pair):
+                found.append(pairs if owner is here else [(b, a) for a, b in pairs])
+    return found
 
 
 def _going_on(names: Iterable[str], typed: str) -> Expected | None:

@@ -32,6 +32,8 @@ def _expected(
         ("SELECT b.| FROM author a, book b", BOOK),
         ("SELECT b.| FROM author a LEFT JOIN main.book b ON 1", BOOK),
         ("UPDATE book SET price = book.|", BOOK),
+        # What stands before FROM is not named FROM.
+        ("SELECT a.id, b.title FROM author a JOIN book b USING (id) WHERE a.|", AUTHOR),
         # The same alias for two tables in two parts of the statement: both are possible.
         ("SELECT x.| FROM author x UNION SELECT x.id FROM book x", AUTHOR | BOOK),
     ],
@@ -154,3 +156,41 @@ def test_a_table_is_found_with_and_without_its_namespace() -> None:
         assert _expected(marked, schema=schema, dialect="postgres") == Expected(frozenset({"sku", "*"}))
     found = _expected("SELECT 1 FROM |", schema=schema, dialect="postgres")
     assert found is not None and {"shop.item", "item"} <= found.rest
+
+
+KEY = {"a.id = b.author_id", "b.author_id = a.id"}
+
+
+@pytest.mark.parametrize(
+    ("marked", "conditions"),
+    [
+        ("SELECT b.title FROM author a JOIN book b ON |", KEY),
+        ("SELECT 1 FROM book AS b LEFT JOIN author AS a ON |", KEY),
+        ("SELECT 1 FROM author JOIN book ON |", {"author.id = book.author_id", "book.author_id = author.id"}),
+        ("SELECT (SELECT 1 FROM review) FROM author a JOIN book b ON | WHERE b.price > 1", KEY),
+        ("SELECT * FROM review r WHERE r.id IN (SELECT 1 FROM author a JOIN book b ON |", KEY),
+        ("SELECT 1 FROM author a JOIN book b ON b.|", {"author_id = a.id"}),
+        ("SELECT 1 FROM author a JOIN book b ON b.author_id = |", {"a.id"}),
+    ],
+)
+def test_a_join_goes_over_the_foreign_key(marked: str, conditions: set[str]) -> None:
+    assert _expected(marked) == Expected(frozenset(conditions))
+
+
+def test_the_blank_behind_on_is_the_models_to_write() -> None:
+    found = _expected("SELECT 1 FROM author a JOIN book b |", "ON")
+    assert found is not None
+    assert {rest.strip() for rest in found.rest} == KEY
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "SELECT 1 FROM author a JOIN book b ON b.price = |",  # somebody joins otherwise
+        "SELECT 1 FROM author a JOIN book b ON | = b.author_id",  # half of the condition stands there
+        "SELECT 1 FROM author a JOIN review r ON |",  # nothing refers from one to the other
+        "SELECT 1 FROM (SELECT id FROM author a) t JOIN book b ON |",  # the author is not in scope
+    ],
+)
+def test_other_joins_are_free(marked: str) -> None:
+    assert _expected(marked) is None

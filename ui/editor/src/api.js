@@ -17,6 +17,14 @@ export async function post(path, body, signal) {
   });
 }
 
+export async function upload(path, file) {
+  return await call(path, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+}
+
+export async function remove(path) {
+  await call(path, { method: "DELETE" });
+}
+
 export async function get(path, signal) {
   return await call(path, { signal });
 }

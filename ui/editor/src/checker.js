@@ -3,6 +3,7 @@
 import { setDiagnostics } from "@codemirror/lint";
 import { ViewPlugin } from "@codemirror/view";
 import { post } from "./api.js";
+import { codeUnits } from "./offsets.js";
 
 const AFTER_MS = 400;
 
@@ -12,7 +13,7 @@ export class Checker {
   #timer = null;
   #running = null;
 
-  // options: {context() -> {dialect, schemaId}, onIssues(issues)}
+  // options: {context() -> {dialect, schemaId}, onIssues(issues, {unfinished})}
   constructor(view, options) {
     this.#view = view;
     this.#options = options;
@@ -41,14 +42,18 @@ export class Checker {
   // In passing: a failure shows in the corner with the next suggestion, not twice.
   async #quietly() {
     try {
-      await this.now();
+      await this.#check(false);
     } catch (error) {
       if (error.name !== "AbortError") console.debug("validation:", error.message);
     }
   }
 
-  // Issues of the whole text. Throws ApiError.
+  // Issues of the whole text, those of an unfinished statement too. Throws ApiError.
   async now() {
+    return await this.#check(true);
+  }
+
+  async #check(asked) {
     clearTimeout(this.#timer);
     this.#running?.abort();
     const controller = new AbortController();
@@ -57,9 +62,9 @@ export class Checker {
     const text = doc.toString();
     const issues = text.trim() === "" ? [] : await this.#ask(text, controller.signal);
     if (this.#view.state.doc !== doc) return issues;
-    const shown = issues.filter((issue) => !this.#isBeingTyped(issue));
+    const shown = asked ? issues : issues.filter((issue) => !this.#isBeingTyped(issue));
     this.#view.dispatch(setDiagnostics(this.#view.state, shown.map((issue) => diagnostic(issue, doc.length))));
-    this.#options.onIssues(issues);
+    this.#options.onIssues(shown, { unfinished: shown.length < issues.length });
     return issues;
   }
 
@@ -67,7 +72,9 @@ export class Checker {
     const { dialect, schemaId } = this.#options.context();
     const body = { sql: text, dialect };
     if (schemaId) body.schema_id = schemaId;
-    return (await post("/v1/sql/validate", body, signal)).issues;
+    const { issues } = await post("/v1/sql/validate", body, signal);
+    const at = codeUnits(text);
+    return issues.map((issue) => ({ ...issue, start: at(issue.start), end: at(issue.end) }));
   }
 
   // A statement that ends at the cursor is unfinished, not wrong.

@@ -1,4 +1,4 @@
-// window.distilsql.mount(element, options): a SQL editor with inline suggestions.
+// A SQL editor with inline suggestions.
 
 import { completionKeymap } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
@@ -16,19 +16,18 @@ import {
 } from "@codemirror/view";
 import { get } from "./api.js";
 import { checking } from "./checker.js";
-import "./editor.css";
 import { language, popup } from "./names.js";
 import { askForRepair } from "./repair.js";
 import { statusCorner } from "./status.js";
 import { suggesting } from "./suggester.js";
 import { colours } from "./theme.js";
 
-// options: {value, cursor?, dialect, schemaId, model, dark, onChange?(text), onStatus?(status), onIssues?(issues)}
+// options: {value, cursor?, dialect, schemaId, model, dark, onChange?(text), onStatus?(status), onIssues?(issues, {unfinished})}
 // Returns the controller: see the methods below. Offsets count UTF-16 units, as the browser does.
-function mount(element, options) {
+export function mount(element, options) {
   const context = { dialect: options.dialect ?? "sqlite", schemaId: options.schemaId ?? null, model: options.model ?? null };
   const root = document.createElement("div");
-  root.className = "dq-editor";
+  root.className = "dq dq-editor";
   root.dataset.testid = "sql-editor";
   const corner = statusCorner();
   const status = (now) => {
@@ -38,7 +37,7 @@ function mount(element, options) {
   const languageSlot = new Compartment();
   let tables = [];
   const suggestions = suggesting({ context: () => context, status });
-  const checker = checking({ context: () => context, onIssues: (issues) => options.onIssues?.(issues) });
+  const checker = checking({ context: () => context, onIssues: (...found) => options.onIssues?.(...found) });
   const changes = EditorView.updateListener.of((update) => {
     if (update.docChanged) options.onChange?.(update.state.doc.toString());
   });
@@ -130,7 +129,11 @@ function mount(element, options) {
       changed();
     },
     setDark,
+    // What the keys do, for buttons. False where there is no suggestion.
+    accept: (word) => view.plugin(suggestions.plugin).accept(word),
+    dismiss: () => view.plugin(suggestions.plugin).dismiss(),
     requestSuggestion: () => view.plugin(suggestions.plugin).askNow(),
+    // The issues of the whole text. Throws ApiError.
     validateNow: () => view.plugin(checker).now(),
     // Resolves to "applied", "left", "nothing" or "stale" (the text changed meanwhile). Throws ApiError.
     async repair() {
@@ -163,5 +166,3 @@ function mount(element, options) {
     },
   };
 }
-
-window.distilsql = { mount };

@@ -4,6 +4,7 @@ import { unifiedMergeView } from "@codemirror/merge";
 import { EditorState } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import { post } from "./api.js";
+import { button, element } from "./dom.js";
 
 const WANTED = 3;
 
@@ -19,15 +20,15 @@ export async function askForRepair({ text, context, root, extensions }) {
 function choose(suggestions, text, root, extensions) {
   return new Promise((resolve) => {
     const dialog = document.createElement("dialog");
-    dialog.className = "dq-repair";
+    dialog.className = "dq-dialog dq-repair";
     dialog.setAttribute("aria-label", "Suggested repair");
     dialog.dataset.testid = "repair-dialog";
-    const explanation = element("p", "dq-repair-why");
+    const explanation = element("p", "dq-dialog-why");
     const diff = element("div", "dq-repair-diff");
     const choices = element("div", "dq-repair-choices");
     const apply = button("Apply", "dq-primary");
     const cancel = button("Cancel", "");
-    const buttons = element("div", "dq-repair-buttons");
+    const buttons = element("div", "dq-dialog-buttons");
     buttons.append(choices, cancel, apply);
     dialog.append(element("h2", "", "Repair"), explanation, diff, buttons);
     let chosen = 0;
@@ -75,19 +76,6 @@ function choose(suggestions, text, root, extensions) {
     show(0);
     apply.focus();
   });
-}
-
-function element(tag, className, text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-function button(label, className) {
-  const made = element("button", `dq-button ${className}`, label);
-  made.type = "button";
-  return made;
 }
 
 function capital(text) {

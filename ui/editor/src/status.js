@@ -1,5 +1,7 @@
 // The corner that shows what the assistant is doing, and the same for a screen reader.
 
+import { link } from "./dom.js";
+
 const WORDS = { idle: "", thinking: "thinking …", offline: "no connection, trying again" };
 
 export function statusCorner() {
@@ -25,11 +27,4 @@ export function statusCorner() {
   }
 
   return { elements: [corner, spoken], show };
-}
-
-function link(href, label) {
-  const made = document.createElement("a");
-  made.href = href;
-  made.textContent = label;
-  return made;
 }
