@@ -1,8 +1,9 @@
 """Which names may stand at a place of an unfinished statement, as far as the schema decides it.
 
 Three places are certain enough: behind FROM and JOIN stands a table, behind "alias." one of its
-columns, behind "JOIN table ON" the columns of a foreign key, where one is declared. Read off the text by patterns, because the text is unfinished on both sides of the cursor;
-where a pattern could be wrong (derived tables, unknown aliases) there is no rule.
+columns, behind "JOIN table ON" the columns of a foreign key, where one is declared. Read off the
+text by patterns, because the text is unfinished on both sides of the cursor; where a pattern could
+be wrong (derived tables, unknown aliases) there is no rule.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _BEHIND_WORD = re.compile(rf"(?<![\w.\"`\]])({_NAME})\Z")
 _BEHIND_FROM = re.compile(r"(?i)\b(?:FROM|JOIN)(?:(\s+)(\w*))?\Z")
 _NO_TABLE = re.compile(r"(?i)(?:\bDISTINCT\s+FROM|\b(?:EXTRACT|SUBSTRING|TRIM|OVERLAY)\s*\([^()]*)\s*\w*\Z")
 _KEYWORDS = (
-    "FROM ON WHERE GROUP ORDER HAVING LIMIT JOIN LEFT RIGHT INNER CROSS FULL OUTER NATURAL USING UNION EXCEPT "
-    "INTERSECT AS SET VALUES SELECT WINDOW FETCH OFFSET FOR AND OR"
+    "FROM ON WHERE GROUP ORDER HAVING LIMIT JOIN LEFT RIGHT INNER CROSS FULL OUTER NATURAL USING UNION "
+    "EXCEPT INTERSECT AS SET VALUES SELECT WINDOW FETCH OFFSET FOR AND OR"
 )
 _ALIAS = rf"(?!(?:{'|'.join(_KEYWORDS.split())})\b)({_NAME})"
 _ALIASED = rf"((?:{_NAME}\.)?({_NAME}))(?:\s+(?:AS\s+)?{_ALIAS})?"

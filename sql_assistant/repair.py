@@ -13,19 +13,20 @@ from itertools import islice
 
 from serve.engines.base import Engine
 from serve.settings import Settings
-from sql_assistant import dialects, edits, repair_search, statements, validation
+from sql_assistant import dialects, edits, repair_model, repair_search, statements, validation
 from sql_assistant.ids import new_id
 from sql_assistant.repair_search import Mended
 from sql_assistant.schema import Schema
-from sql_assistant.types import RepairRequest, RepairResponse, RepairSuggestion, Timings
+from sql_assistant.types import Issue, RepairRequest, RepairResponse, RepairSuggestion, Timings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Part:
-    """One broken statement: where it lies and what would mend it, best first."""
+    """One broken statement: where its code lies, what is wrong, what would mend it, best first."""
 
     start: int
     end: int
+    issues: list[Issue]
     mended: Sequence[Mended]
 
 
@@ -41,27 +42,42 @@ async def repair(
     began = time.perf_counter()
     timings = Timings()
     parts = await asyncio.to_thread(_by_rules, request, schema)
-    suggestions = [_suggestion(request.sql, parts, chosen) for chosen in _choices(parts, request.n)]
-    timings.validate_ms = timings.total_ms = (time.perf_counter() - began) * 1e3
+    timings.validate_ms = (time.perf_counter() - began) * 1e3
+    if engine is not None:
+        for part in parts:
+            if not part.mended:
+                part.mended = await repair_model.mend(
+                    engine,
+                    schema,
+                    settings,
+                    statement=request.sql[part.start : part.end],
+                    issues=part.issues,
+                    dialect=request.dialect,
+                    error=request.error or "",
+                    timings=timings,
+                )
+    suggestions = [_suggestion(request, schema, parts, chosen) for chosen in _choices(parts, request.n)]
+    timings.total_ms = (time.perf_counter() - began) * 1e3
     return RepairResponse(id=new_id(), suggestions=suggestions, timings=timings)
 
 
 def _by_rules(request: RepairRequest, schema: Schema | None) -> list[_Part]:
     dialects.get(request.dialect)
-    sql = request.sql
-    if validation.is_valid(validation.validate(sql, schema, request.dialect)):
+    sql, dialect = request.sql, request.dialect
+    if validation.is_valid(validation.validate(sql, schema, dialect)):
         return []
     parts = []
-    for start, end in statements.split(sql, request.dialect):
+    for span in statements.split(sql, dialect):
+        code = statements.code_span(sql, span, dialect)
+        if code is None:
+            continue
+        start, end = code[0], code[0] + len(sql[code[0] : code[1]].rstrip().rstrip(";"))
         text = sql[start:end]
-        if statements.code_span(sql, (start, end), request.dialect) is None:
+        issues = validation.validate_statement(text, schema, dialect)
+        if validation.is_valid(issues):
             continue
-        if validation.is_valid(validation.validate_statement(text, schema, request.dialect)):
-            continue
-        found = repair_search.search(
-            text, schema, request.dialect, error=request.error or "", wanted=request.n
-        )
-        parts.append(_Part(start, end, found))
+        found = repair_search.search(text, schema, dialect, error=request.error or "", wanted=request.n)
+        parts.append(_Part(start, end, issues, found))
     return parts
 
 
@@ -76,16 +92,20 @@ def _choices(parts: list[_Part], wanted: int) -> Iterator[tuple[Mended, ...]]:
     return islice((choice for group in ((best,), others) for choice in group), wanted)
 
 
-def _suggestion(sql: str, parts: list[_Part], chosen: tuple[Mended, ...]) -> RepairSuggestion:
+def _suggestion(
+    request: RepairRequest, schema: Schema | None, parts: list[_Part], chosen: tuple[Mended, ...]
+) -> RepairSuggestion:
+    sql = request.sql
     text = sql
     for part, mended in zip(reversed(parts), reversed(chosen), strict=True):
         text = text[: part.start] + mended.text + text[part.end :]
+    issues = validation.validate(text, schema, request.dialect)
     explanation = "; ".join(dict.fromkeys(why for mended in chosen for why in mended.explanations))
     return RepairSuggestion(
         sql=text,
         edits=edits.diff(sql, text),
-        valid=True,
-        issues=[],
-        source="rule",
+        valid=validation.is_valid(issues),
+        issues=issues,
+        source="model" if any(mended.source == "model" for mended in chosen) else "rule",
         explanation=explanation,
     )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
+from typing import Literal
 
 from sql_assistant import dialects, edits, validation
 from sql_assistant.repair_rules import RULES, Broken, Fix
@@ -38,6 +39,7 @@ class Mended:
     explanations: tuple[str, ...]
     issues: tuple[Issue, ...] = ()
     """Warnings that are left."""
+    source: Literal["rule", "model"] = "rule"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The page as Gradio blocks: the editor's tab is one element that our own script fills; the other shows figures."""
+"""The page as Gradio blocks: the editor is one element that our script fills; the other tab has figures."""
 
 from __future__ import annotations
 

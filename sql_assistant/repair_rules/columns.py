@@ -64,20 +64,54 @@ def wrong_qualifier(broken: Broken) -> Iterator[Fix]:
         return
     name = bare(token.text)
     ranked = _ranked(broken, [s for s in visible(broken, broken.at) if s.qualifier])
-    holders = [s for s in ranked if s.has(name) and s.qualifier.lower() != qualifier.text.lower()]
+    other = _other_side(broken)
+    holders = [
+        s
+        for s in ranked
+        if s.has(name)
+        and s.qualifier.lower() != qualifier.text.lower()
+        and other != (s.qualifier.lower(), name.lower())  # equal to itself
+    ]
     for rank, source in enumerate(holders):
         cost = 0.5 + 0.1 * rank + (0.1 if len(holders) > 1 else 0.0)
         why = f"{name} is a column of {source.name or source.qualifier}, not of {qualifier.text}"
         yield Fix(cost, (replace(qualifier, source.qualifier),), why)
-    if not holders:
+    if not holders and name.lower() in _aliases(broken):
         # An output of the select list has no qualifier.
         yield Fix(1.3, (delete(broken, broken.at - 2, broken.at - 1),), f"{name} takes no qualifier")
+    if not holders:
         for source in ranked:
             for right in source.columns:
                 cost_of = unlike(name, right)
                 if cost_of is not None and source.qualifier.lower() != qualifier.text.lower():
                     edits = (replace(qualifier, source.qualifier), replace(token, broken.written(right)))
                     yield Fix(0.5 + cost_of, edits, f"{source.qualifier} has no {name}; {right} is nearest")
+
+
+def key_column(broken: Broken) -> Iterator[Fix]:
+    """`a.author_id = b.id` where a key joins the two otherwise: by that key. Else `id` for a primary
+    key that is called something else."""
+    token = _wrong(broken)
+    if token is None:
+        return
+    name, qualifier = bare(token.text), _qualifier(broken, broken.at)
+    around = visible(broken, broken.at)
+    holders = [s for s in around if not qualifier or s.qualifier.lower() == qualifier.text.lower()]
+    other = _other_side(broken)
+    partner = next((s for s in around if other and s.qualifier.lower() == other[0]), None)
+    for source in holders:
+        if source.table is None:
+            continue
+        if other and partner and partner is not source and partner.table:
+            for pairs in keys_between(source.table, partner.table):
+                for own, theirs in pairs:
+                    if theirs.lower() == other[1]:
+                        why = f"{source.qualifier}.{own} is what {partner.qualifier}.{theirs} refers to"
+                        yield Fix(0.45, (replace(token, broken.written(own, like=token.text)),), why)
+        key = source.table.primary_key
+        if len(key) == 1 and name.lower() in ("id", f"{source.name.lower().rstrip('s')}_id"):
+            why = f"the key of {source.name} is {key[0]}"
+            yield Fix(0.6, (replace(token, broken.written(key[0], like=token.text)),), why)
 
 
 def ambiguous(broken: Broken) -> Iterator[Fix]:
@@ -148,6 +182,12 @@ def _wrong(broken: Broken) -> Token | None:
 
 def _qualifier(broken: Broken, index: int) -> Token | None:
     return broken.token(index - 2) if broken.upper(index - 1) == "." else None
+
+
+def _aliases(broken: Broken) -> set[str]:
+    """What AS calls the outputs around, lower case."""
+    tokens = broken.tokens
+    return {bare(tokens[i].text).lower() for i in range(1, len(tokens)) if tokens[i - 1].upper == "AS"}
 
 
 def _same(broken: Broken, index: int) -> list[int]:

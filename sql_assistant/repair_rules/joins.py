@@ -58,8 +58,13 @@ def join_edit(broken: Broken, index: int, table: Table, alias: str, partner: Sou
     at = broken.tokens[behind - 1].end
     name = broken.written(table.name, table=True)
     called = f"{name} {alias}" if alias else name
-    condition = f" {broken.keyword('AND')} ".join(
-        f"{alias or name}.{broken.written(own)} = {partner.qualifier}.{broken.written(other)}"
+    condition = equality(broken, alias or name, partner, pairs)
+    return insert(at, f" {broken.keyword('JOIN')} {called} {broken.keyword('ON')} {condition}")
+
+
+def equality(broken: Broken, qualifier: str, partner: Source, pairs: Pairs) -> str:
+    """The condition that joins `qualifier` to `partner` by `pairs` (of the former, of the latter)."""
+    return f" {broken.keyword('AND')} ".join(
+        f"{qualifier}.{broken.written(own)} = {partner.qualifier}.{broken.written(other)}"
         for own, other in pairs
     )
-    return insert(at, f" {broken.keyword('JOIN')} {called} {broken.keyword('ON')} {condition}")

@@ -143,6 +143,9 @@ def missing_word(broken: Broken) -> Iterator[Fix]:
         if not 0 < index <= len(broken.tokens):
             continue
         for word, cost in _candidates(broken, index, words):
+            around = (broken.upper(index - 1), broken.upper(index))
+            if any(near and distance(near, word, 2) <= 2 and near != word for near in around):
+                continue  # It is there, misspelt.
             yield Fix(
                 cost + 0.1 * (broken.at - index),
                 (insert_word(broken, index, broken.keyword(word)),),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sql_assistant.repair_rules.joins import join_edit, keys_between
+from sql_assistant.repair_rules.joins import equality, join_edit, keys_between
 from sql_assistant.repair_rules.likeness import unlike
 from sql_assistant.repair_rules.sources import (
     Source,
@@ -124,6 +124,24 @@ def joined(broken: Broken, table: Table, alias: str, cost: float) -> Iterator[Fi
         for pairs in keys_between(table, source.table):
             edit = join_edit(broken, broken.at, table, alias, source, pairs)
             yield Fix(cost, (edit,), f"{table.name} was used but not joined")
+            cost += 0.1
+
+
+def missing_condition(broken: Broken) -> Iterator[Fix]:
+    """`JOIN book b` without ON, where the dialect wants one: by the keys that lead to it."""
+    if broken.issue.kind != "syntax" or "condition of a JOIN" not in broken.issue.message:
+        return
+    here = next((s for s in sources(broken) if s.first <= broken.at <= s.last), None)
+    if here is None or here.table is None:
+        return
+    cost = 0.5
+    for source in innermost(broken, here.first):
+        if source.table is None or source.first >= here.first:
+            continue
+        for pairs in keys_between(here.table, source.table):
+            condition = equality(broken, here.qualifier, source, pairs)
+            edit = insert(broken.tokens[here.last].end, f" {broken.keyword('ON')} {condition}")
+            yield Fix(cost, (edit,), f"a key joins {here.name} to {source.name}")
             cost += 0.1
 
 
