@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from sql_assistant import prefixes, seams, statements, validation, words
+from sql_assistant import mending, prefixes, seams, statements, validation, words
 from sql_assistant.cursor import Cursor, is_word
 from sql_assistant.overlap import Overlap, Suffix
 from sql_assistant.schema import Schema
@@ -19,6 +20,8 @@ from sql_assistant.types import Issue
 
 _MAX_CHECKS = 48
 """Statements checked for one suggestion; each takes 0.3 to 4 ms."""
+_MAX_MENDED = 6
+"""Texts that are mended, the best first."""
 _ENDING_MARKS = frozenset((")", ",", ";"))
 _BOUNDARIES = frozenset(
     (
@@ -80,12 +83,12 @@ class Trimmer:
     def trim(self, draft: Draft) -> Kept | None:
         """The best text in `draft`, None where nothing of it is of use."""
         checks = 0
-        tried: set[str] = set()
+        tried: dict[str, int] = {}
         for start, cut, in_word in self._cuts(draft):
             text = self._fitted(draft.text, start, cut, in_word)
             if not text.strip() or text in tried:
                 continue
-            tried.add(text)
+            tried[text] = cut
             if self._clashes(text) or not self._balanced(text):
                 continue
             issues = self.issues(text)
@@ -94,7 +97,33 @@ class Trimmer:
             checks += 1
             if checks >= _MAX_CHECKS:
                 break
-        return self._beginning(draft)
+        return self._mended(tried) or self._beginning(draft)
+
+    def _mended(self, tried: dict[str, int]) -> Kept | None:
+        """One of the texts that do not fit, with what the suffix waits for."""
+        before, after = self._cursor.before, self._cursor.after
+        if not after.strip():
+            return None
+        for text, cut in islice(tried.items(), _MAX_MENDED):
+            for variant in self._variants(text):
+                fitted = seams.close(variant, after, blank=True, in_word=False)
+                if self._clashes(fitted) or not self._balanced(fitted):
+                    continue
+                issues = self.issues(fitted)
+                if validation.is_valid(issues):
+                    return Kept(fitted, cut, True, issues)
+        return None
+
+    def _variants(self, text: str) -> Iterator[str]:
+        before, after = self._cursor.before, self._cursor.after
+        yield from mending.joined_to(text, after)
+        whole = before + text + after
+        for issue in self.issues(text):
+            name = whole[issue.start : issue.end]
+            behind = issue.start >= len(before) + len(text) and whole[issue.start - 1] != "."
+            if issue.kind == "unknown_column" and behind and name.isidentifier() and not self._is_name(name):
+                yield from mending.outputs_called(text, name, f"{before} {after}", self._dialect)
+                return
 
     def issues(self, text: str) -> tuple[Issue, ...]:
         """What is wrong with the statement once `text` stands at the cursor."""
@@ -134,6 +163,17 @@ class Trimmer:
                     yield start, end, False
                 if self._completes_word(draft, start, end):
                     yield start, end, True
+            for at in self._same_names(draft.text):
+                yield start, at, False
+
+    def _same_names(self, text: str) -> list[int]:
+        """Where the name begins that stands right of the cursor: what follows it there is another
+        way to go on."""
+        name = self._first.casefold()
+        if not name.isidentifier() or name in words.of_language(self._dialect):
+            return []
+        places = [p for p in statements.pieces(text, self._dialect) if p.kind == "word"]
+        return [p.start for p in reversed(places) if text[p.start : p.end].casefold() == name]
 
     def _unit_ends(self, body: str, draft: Draft) -> list[int]:
         pieces = list(statements.pieces(body, self._dialect))

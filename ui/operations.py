@@ -20,9 +20,11 @@ SPANS = {
 }
 """What can be chosen: how far back, and the seconds that one point of a chart stands for."""
 DEFAULT_SPAN = "last day"
-LATENCY_COLUMNS = ["time", "ms", "series"]
-ACCEPTANCE_COLUMNS = ["time", "acceptance %", "task"]
-REQUEST_COLUMNS = ["time", "requests", "task"]
+Point = tuple[datetime, float]
+TIME = "time (UTC)"
+LATENCY_COLUMNS = [TIME, "ms", "series"]
+ACCEPTANCE_COLUMNS = [TIME, "acceptance %", "task"]
+REQUEST_COLUMNS = [TIME, "requests", "task"]
 _STATS_COLUMNS = {
     "requests": "requests",
     "shown": "shown",
@@ -47,22 +49,22 @@ def since(span: str) -> datetime:
 def charts(log: EventLog, span: str) -> tuple[pd.DataFrame | None, pd.DataFrame | None, pd.DataFrame | None]:
     """Latency (p50 and p95 of completions by model), acceptance and requests by task, over time;
     None where there is nothing to draw."""
-    points = log.timeline(since(span), None, SPANS[span][1])
-    latency: list[tuple[object, ...]] = []
-    acceptance: list[tuple[object, ...]] = []
-    requests: list[tuple[object, ...]] = []
-    for point in points:
+    width = timedelta(seconds=SPANS[span][1])
+    latency: dict[str, list[Point]] = {}
+    acceptance: dict[str, list[Point]] = {}
+    requests: dict[str, list[Point]] = {}
+    for point in log.timeline(since(span), None, SPANS[span][1]):
         at = point.at.replace(tzinfo=None)
-        requests.append((at, point.requests, point.task))
+        requests.setdefault(point.task, []).append((at, point.requests))
+        if point.acceptance_rate is not None:
+            acceptance.setdefault(point.task, []).append((at, 100 * point.acceptance_rate))
         if point.task == "complete" and point.model:
             for rank, value in (("p50", point.p50_ms), ("p95", point.p95_ms)):
                 if value is not None:
-                    latency.append((at, value, f"{point.model} {rank}"))
-        if point.acceptance_rate is not None:
-            acceptance.append((at, 100 * point.acceptance_rate, point.task))
+                    latency.setdefault(f"{point.model} {rank}", []).append((at, value))
     return (
-        _frame(latency, LATENCY_COLUMNS),
-        _frame(acceptance, ACCEPTANCE_COLUMNS),
+        _frame(_to_their_end(latency, width), LATENCY_COLUMNS),
+        _frame(_to_their_end(acceptance, width), ACCEPTANCE_COLUMNS),
         _frame(requests, REQUEST_COLUMNS),
     )
 
@@ -119,7 +121,14 @@ def _card(title: str, value: str, facts: list[str], *, bad: bool = False) -> str
     return f'<section class="ops-card{mark}"><h3>{escape(title)}</h3><p>{value}</p><ul>{lines}</ul></section>'
 
 
-def _frame(rows: list[tuple[object, ...]], columns: list[str]) -> pd.DataFrame | None:
+def _to_their_end(series: dict[str, list[Point]], width: timedelta) -> dict[str, list[Point]]:
+    """A point stands for the whole of its span of time: the last one is drawn to where that ends, or
+    one alone would not be seen."""
+    return {name: [*points, (points[-1][0] + width, points[-1][1])] for name, points in series.items()}
+
+
+def _frame(series: dict[str, list[Point]], columns: list[str]) -> pd.DataFrame | None:
+    rows = [(at, value, name) for name, points in series.items() for at, value in points]
     return pd.DataFrame(rows, columns=columns) if rows else None
 
 

@@ -20,6 +20,9 @@ if (target && !target.dataset.started) { target.dataset.started = "1"; start(); 
 """
 _CSS = """
 .gradio-container { max-width: 1500px !important; padding: 8px 16px !important; }
+.gradio-container > .main { padding: 0 !important; }
+#workbench-holder .html-container { padding: 0 !important; }
+@media (max-width: 759px) { .gradio-container { padding: 6px 8px !important; } }
 footer { display: none !important; }
 #title { position: absolute; right: 16px; top: 6px; width: auto; z-index: 1; pointer-events: none; }
 #title h1 { margin: 0; font-size: 15px; font-weight: 600; color: var(--body-text-color-subdued); }
@@ -31,6 +34,7 @@ footer { display: none !important; }
 .ops-card ul { list-style: none; margin: 0; padding: 0; font-size: 13px; font-variant-numeric: tabular-nums; }
 .ops-card.ops-bad { border-color: #b3261e; }
 """
+_AXIS: dict[str, Any] = {"x_axis_format": "%b %d %H:%M"}
 _SANS = ["system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
 _MONO = ["ui-monospace", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace"]
 
@@ -73,11 +77,17 @@ def _operations(app: FastAPI, editor: Any, tab: Any) -> None:
     cards = gr.HTML(apply_default_css=False, elem_id="ops-state")
     span = gr.Radio(list(operations.SPANS), value=operations.DEFAULT_SPAN, label="Time", elem_id="ops-span")
     with gr.Row():
-        latency = _line("Completion latency", "time", "ms", "series", "ops-latency")
-        acceptance = _line("Acceptance", "time", "acceptance %", "task", "ops-acceptance", y_lim=[0, 100])
+        latency = _line("Completion latency", "ms", "series", "ops-latency")
+        acceptance = _line("Acceptance", "acceptance %", "task", "ops-acceptance", y_lim=[0, 100])
     with gr.Row():
         requests = gr.BarPlot(
-            x="time", y="requests", color="task", title="Requests", height=240, elem_id="ops-requests"
+            x=operations.TIME,
+            y="requests",
+            color="task",
+            title="Requests",
+            height=240,
+            elem_id="ops-requests",
+            **_AXIS,
         )
         reasons = gr.Dataframe(
             label="Why no suggestion was shown", interactive=False, elem_id="ops-reasons", wrap=True
@@ -96,8 +106,10 @@ def _operations(app: FastAPI, editor: Any, tab: Any) -> None:
     span.change(refresh, span, outputs, **quiet)
 
 
-def _line(title: str, x: str, y: str, color: str, elem_id: str, **options: Any) -> Any:
-    return gr.LinePlot(x=x, y=y, color=color, title=title, height=280, elem_id=elem_id, **options)
+def _line(title: str, y: str, color: str, elem_id: str, **options: Any) -> Any:
+    return gr.LinePlot(
+        x=operations.TIME, y=y, color=color, title=title, height=280, elem_id=elem_id, **_AXIS, **options
+    )
 
 
 def _refresher(app: FastAPI) -> Callable[[str], list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sql_assistant.repair_rules.joins import keys_between
+from sql_assistant.keys import keys_between
 from sql_assistant.repair_rules.likeness import unlike
 from sql_assistant.repair_rules.sources import Source, innermost, visible
 from sql_assistant.repair_rules.statement import Broken, Fix, Token, bare, delete, insert, replace

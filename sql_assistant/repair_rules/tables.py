@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sql_assistant.repair_rules.joins import equality, join_edit, keys_between
+from sql_assistant.keys import keys_between
+from sql_assistant.repair_rules.joins import equality, join_edit
 from sql_assistant.repair_rules.likeness import unlike
 from sql_assistant.repair_rules.sources import (
     Source,

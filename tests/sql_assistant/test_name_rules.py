@@ -158,6 +158,35 @@ def test_a_table_is_found_with_and_without_its_namespace() -> None:
     assert found is not None and {"shop.item", "item"} <= found.rest
 
 
+QUOTES = {'"', "`", "["}
+
+
+@pytest.mark.parametrize(
+    ("marked", "sources"),
+    [
+        # A table that is used by its own name, or under an alias that only it can have.
+        ("SELECT book.title FROM author JOIN |", {"book"}),
+        ("SELECT b.title FROM author a JOIN |", {"book AS b", "book b"}),
+        ("SELECT | FROM author a JOIN book b ON a.id = b.author_id", None),
+        ("SELECT a.name FROM | JOIN book b ON a.id = b.author_id", {"author AS a", "author a"}),
+        # It is not one join away: the table between is possible too.
+        ("SELECT a.name, r.rating FROM author a JOIN |", {"review AS r", "review r", "book"}),
+        # Names without a qualifier: a table that has one of them.
+        ("SELECT title, price FROM |", {"book"}),
+        ("SELECT rating FROM book JOIN |", {"review"}),
+        ("WITH x AS (SELECT 1 AS n) SELECT x.n FROM |", {"x"}),
+        # The one outside is none of a subquery's business.
+        ("SELECT a.name FROM author a WHERE a.id IN (SELECT author_id FROM |)", {"book"}),
+        ("SELECT title FROM book UNION SELECT country FROM |", {"author"}),
+        # What a comment says names nothing.
+        ("-- b.title and r.rating\nSELECT country FROM |", {"author"}),
+    ],
+)
+def test_what_is_used_has_to_be_joined(marked: str, sources: set[str] | None) -> None:
+    found = _expected(marked)
+    assert (found and found.rest) == (frozenset(sources | QUOTES) if sources else None)
+
+
 KEY = {"a.id = b.author_id", "b.author_id = a.id"}
 
 

@@ -209,3 +209,47 @@ def test_how_much_of_the_draft_was_used(text: str, used: int) -> None:
     kept = _trim("SELECT |", text)
     assert kept is not None
     assert (kept.text, kept.used) == ("name FROM author", used)
+
+
+@pytest.mark.parametrize(
+    ("marked", "text", "result"),
+    [
+        # The suffix sorts by an output: it gets that name.
+        (
+            "SELECT name, |ORDER BY books",
+            "COUNT(*) AS n FROM author GROUP BY name",
+            "SELECT name, [COUNT(*) AS books FROM author GROUP BY name ]ORDER BY books",
+        ),
+        (
+            "SELECT name, |ORDER BY books",
+            "COUNT(*) FROM author GROUP BY name",
+            "SELECT name, [COUNT(*) AS books FROM author GROUP BY name ]ORDER BY books",
+        ),
+        (
+            "SELECT name, | FROM author ORDER BY n",
+            "id * 2",
+            "SELECT name, [id * 2 AS n] FROM author ORDER BY n",
+        ),
+        # It begins in the condition of a join.
+        (
+            "SELECT b.title FROM book b |author.id = b.author_id",
+            "",
+            None,
+        ),
+        (
+            "SELECT b.title, author.name FROM | author.id = b.author_id",
+            "book b",
+            "SELECT b.title, author.name FROM [book b JOIN author ON] author.id = b.author_id",
+        ),
+        # The same name, gone on with otherwise.
+        (
+            "SELECT title, price AS p FROM book ORDER BY| p NULLS LAST",
+            " title, p DESC",
+            "SELECT title, price AS p FROM book ORDER BY[ title,] p NULLS LAST",
+        ),
+    ],
+)
+def test_what_the_suffix_waits_for_is_given_to_it(marked: str, text: str, result: str | None) -> None:
+    kept = _trim(marked, text)
+    assert _inserted(marked, kept) == result
+    assert kept is None or kept.valid
