@@ -22,7 +22,8 @@ class TextStream:
     def push(self, token: Token, piece: bytes) -> list[Token]:
         """Add a token whose bytes are `piece`; returns the tokens that are now certain.
 
-        Sets `stopped` when a stop string is complete; the tokens returned then end before it.
+        Sets `stopped` when a stop string is complete; the tokens returned then end before it. Of
+        several, the one that is complete first counts, however the text is split into tokens.
         """
         self._held.append(replace(token, text=self._decoder.decode(piece)))
         unfinished = bool(self._decoder.getstate()[0])
@@ -30,10 +31,10 @@ class TextStream:
         if not self.stop:
             return self._release(whole)
         text = "".join(held.text for held in self._held)
-        found = [at for stop in self.stop if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at) for stop in self.stop if (at := text.find(stop)) >= 0]
         if found:
             self.stopped = True
-            return self._release_text(min(found))
+            return self._release_text(min(found)[1])
         return self._release(min(whole, self._certain(len(text) - self._longest_partial(text))))
 
     def finish(self) -> list[Token]:
