@@ -7,6 +7,7 @@ import { SuggestionCache, remainder } from "./cache.js";
 import { TypingPace, backOff } from "./delay.js";
 import { Feedback } from "./feedback.js";
 import { acceptGhost, ghostField, hideGhost, insertionOf, showGhost } from "./ghost.js";
+import { isUsable } from "./usable.js";
 import { isWordCharacter } from "./words.js";
 
 const REVIEW_EVERY_MS = 5_000;
@@ -137,7 +138,7 @@ export class Suggester {
     const running = { controller, place };
     this.#running = running;
     this.#options.status({ state: "thinking" });
-    const body = { prefix: place.prefix, suffix: place.suffix, dialect: place.dialect };
+    const body = { prefix: place.prefix, suffix: place.suffix, dialect: place.dialect, include_invalid: true };
     if (place.schemaId) body.schema_id = place.schemaId;
     if (place.model) body.model = place.model;
     try {
@@ -153,8 +154,9 @@ export class Suggester {
 
   #arrived(answer, asked, latencyMs) {
     this.#failures = 0;
-    const text = answer.suggestions[0]?.text ?? "";
-    const suggestion = { id: answer.id, text, because: answer.nothing_because ?? "" };
+    const text = answer.suggestions.find((one) => isUsable(one, asked))?.text ?? "";
+    const because = answer.nothing_because ?? (text === "" ? "no valid suggestion" : "");
+    const suggestion = { id: answer.id, text, because };
     this.#cache.set(asked.key, asked.prefix, asked.suffix, suggestion);
     const place = this.#place(true);
     if (place === null) {
