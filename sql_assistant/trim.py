@@ -101,7 +101,7 @@ class Trimmer:
 
     def _mended(self, tried: dict[str, int]) -> Kept | None:
         """One of the texts that do not fit, with what the suffix waits for."""
-        before, after = self._cursor.before, self._cursor.after
+        after = self._cursor.after
         if not after.strip():
             return None
         for text, cut in islice(tried.items(), _MAX_MENDED):

@@ -40,8 +40,10 @@ async def _repair(
         ("SELECT id FROM author a JOIN book b ON b.author_id = a.id",
          "SELECT a.id FROM author a JOIN book b ON b.author_id = a.id"),
         ("SELECT author_id FROM author", "SELECT id FROM author"),
-        ("SELECT title FROM book ORDER BY price WHERE id > 1", "SELECT title FROM book WHERE id > 1 ORDER BY price"),
-        ("SELECT title FROM book WHERE price > 1 WHERE id > 1", "SELECT title FROM book WHERE price > 1 AND id > 1"),
+        ("SELECT title FROM book ORDER BY price WHERE id > 1",
+         "SELECT title FROM book WHERE id > 1 ORDER BY price"),
+        ("SELECT title FROM book WHERE price > 1 WHERE id > 1",
+         "SELECT title FROM book WHERE price > 1 AND id > 1"),
     ],
 )  # fmt: skip
 async def test_rules_mend_what_the_error_pins_down(broken: str, mended: str, settings: Settings) -> None:

@@ -178,6 +178,8 @@ export class Suggester {
     if (suggestion.text === "") {
       return this.#options.status({ state: "nothing", latencyMs, message: suggestion.because });
     }
+    // After Esc, CodeMirror lets the next Tab leave the editor; over grey text it accepts.
+    this.#view.setTabFocusMode(false);
     this.#view.dispatch({ effects: showGhost.of({ pos: place.pos, text: suggestion.text, id: suggestion.id }) });
     this.#feedback.displayed(suggestion.id, latencyMs);
     this.#options.status({ state: "shown", latencyMs, text: suggestion.text });
