@@ -77,7 +77,7 @@ async def stream(
 ) -> AsyncGenerator[str | CompleteResponse, None]:
     """The first suggestion's text piece by piece as far as it is certain, then the answer.
 
-    The answer's text may be shorter than what was streamed: it is cut to what is valid.
+    The answer's text may differ from what was streamed: it is cut, or mended, to what is valid.
     """
     began = time.perf_counter()
     timings = Timings()
@@ -103,7 +103,7 @@ async def stream(
     checking = time.perf_counter()
     suggestions = await asyncio.to_thread(_suggestions, request, plan, trimmer, written)
     timings.validate_ms = (time.perf_counter() - checking) * 1e3
-    if first.text and not any(one.valid for one in suggestions):
+    if _deserves_another(first) and not any(one.valid for one in suggestions):
         retried = time.perf_counter()
         written += await _again(plan, request, engine)
         timings.decode_ms = (time.perf_counter() - retried) * 1e3
@@ -126,6 +126,13 @@ async def stream(
         timings=timings,
         nothing_because=None if kept else _why_nothing(suggestions, written),
     )
+
+
+def _deserves_another(first: _Written) -> bool:
+    """Whether other texts are worth the wait: not after one that was cut off by the token limit, as
+    they would take as long and end as little."""
+    cut_off = first.limit is None and first.stats.finish_reason is FinishReason.LENGTH
+    return bool(first.text) and not cut_off
 
 
 def _returned(request: CompleteRequest, suggestions: list[Suggestion]) -> list[Suggestion]:

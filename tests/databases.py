@@ -1,19 +1,25 @@
-"""A private PostgreSQL server for one test session, on a Unix socket and a loopback port."""
+"""Private PostgreSQL and MariaDB servers for one test session, on loopback ports."""
 
 from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import pymysql
 import pytest
+
+_START_TIMEOUT_S = 60
 
 
 class PostgresServer:
@@ -24,8 +30,7 @@ class PostgresServer:
         self._bin = _newest_binaries()
         # PostgreSQL refuses to run as root.
         self._as = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = _free_port()
         if self._as:
             user = pwd.getpwnam("postgres")
             os.chown(folder, user.pw_uid, user.pw_gid)
@@ -62,6 +67,11 @@ class PostgresServer:
         )
 
 
+def _free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        return int(probe.getsockname()[1])
+
+
 def _newest_binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     on_path = shutil.which("initdb")
@@ -94,3 +104,73 @@ def postgres_server() -> Iterator[PostgresServer]:
 def postgres_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
     """The URL of an empty database for this test alone."""
     return postgres_server.create_database(f"test_{os.getpid()}_{abs(hash(request.node.nodeid))}")
+
+
+@dataclass(frozen=True)
+class MariaServer:
+    """Where it listens; `url` has the password in it."""
+
+    url: str
+    password: str
+    port: int
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaServer]:
+    """A MariaDB server with one database `shop` and the user `tester`."""
+    # It refuses to run as root too.
+    account = "mysql" if os.geteuid() == 0 else None
+    password, port = secrets.token_hex(8), _free_port()
+    folder = Path(tempfile.mkdtemp(prefix="distilsql-my-"))
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        if account:
+            shutil.chown(folder, account, account)
+        data = folder / "data"
+        subprocess.run(
+            [
+                "mariadb-install-db",
+                "--no-defaults",
+                f"--datadir={data}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ],
+            check=True,
+            user=account,
+            capture_output=True,
+            timeout=180,
+        )
+        server = shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "mariadbd"
+        process = subprocess.Popen(
+            [
+                server,
+                "--no-defaults",
+                f"--datadir={data}",
+                f"--socket={folder / 'sock'}",
+                f"--port={port}",
+                "--bind-address=127.0.0.1",
+                f"--pid-file={folder / 'pid'}",
+            ],
+            user=account,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while True:
+            try:
+                db = pymysql.connect(unix_socket=str(folder / "sock"), user="root")
+                break
+            except pymysql.err.OperationalError:
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise
+                time.sleep(0.1)
+        with db, db.cursor() as cursor:
+            cursor.execute("CREATE DATABASE shop CHARACTER SET utf8mb4")
+            cursor.execute(f"CREATE USER tester@'127.0.0.1' IDENTIFIED BY '{password}'")
+            cursor.execute("GRANT ALL ON shop.* TO tester@'127.0.0.1'")
+        yield MariaServer(f"mysql://tester:{password}@127.0.0.1:{port}/shop", password, port)
+    finally:
+        if process is not None:
+            process.terminate()
+            process.wait(timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)

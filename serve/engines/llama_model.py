@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 _LOG_LEVEL_ERROR = 3  # GGML_LOG_LEVEL_ERROR
 _TOKEN_ATTR_UNUSED = 1 << 1  # LLAMA_TOKEN_ATTR_UNUSED
+_SPIN_COUNT = "300"
+"""Low enough that another process on the same cores costs its share and not more; high enough that
+decoding alone is as fast as with OpenMP's default of hundreds of thousands."""
 _kept_alive: list[object] = []
 _last_error: deque[str] = deque(maxlen=1)
 
@@ -52,9 +56,8 @@ class LlamaModel:
     def __init__(
         self, path: Path, *, context_tokens: int, sequences: int, batch_tokens: int, threads: int
     ) -> None:
-        import llama_cpp.llama_cpp as api
-
-        self._api: Any = api
+        self._api: Any = _library().llama_cpp
+        api = self._api
         _route_logs(api)
         api.llama_backend_init()
         model_params = api.llama_model_default_params()
@@ -206,9 +209,20 @@ class LlamaModel:
 
 def build_info() -> str:
     """The version of llama-cpp-python: snapshots of one version are not read by another."""
+    return str(_library().__version__)
+
+
+def _library() -> Any:
+    """llama-cpp-python, with its threads told not to wait for each other at full speed for long.
+
+    OpenMP's threads spin at every barrier, hundreds of times a token. As soon as another process
+    wants a core, one waits at full speed for another that does not run. The variable is read when
+    the library is loaded; who has set it knows better.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
     import llama_cpp
 
-    return str(llama_cpp.__version__)
+    return llama_cpp
 
 
 def _route_logs(api: Any) -> None:
