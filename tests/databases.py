@@ -106,6 +106,11 @@ def postgres_url(postgres_server: PostgresServer, request: pytest.FixtureRequest
     return postgres_server.create_database(f"test_{os.getpid()}_{abs(hash(request.node.nodeid))}")
 
 
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 @dataclass(frozen=True)
 class MariaServer:
     """Where it listens; `url` has the password in it."""
@@ -156,14 +161,10 @@ def mariadb() -> Iterator[MariaServer]:
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + _START_TIMEOUT_S
-        while True:
-            try:
-                db = pymysql.connect(unix_socket=str(folder / "sock"), user="root")
-                break
-            except pymysql.err.OperationalError:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise
-                time.sleep(0.1)
+        while not _answers(folder / "sock"):
+            assert time.monotonic() < deadline and process.poll() is None, "MariaDB does not start"
+            time.sleep(0.1)
+        db = pymysql.connect(unix_socket=str(folder / "sock"), user="root")
         with db, db.cursor() as cursor:
             cursor.execute("CREATE DATABASE shop CHARACTER SET utf8mb4")
             cursor.execute(f"CREATE USER tester@'127.0.0.1' IDENTIFIED BY '{password}'")
