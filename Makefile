@@ -35,6 +35,8 @@ test: install-dev test-tools  ## every test: fast ones, real weights, a real bro
 test-tools:
 	@for browser in $(BROWSERS); do command -v $$browser >/dev/null && exit 0; done; \
 	echo "the browser tests need Chromium: apt install chromium (Debian), or put chromium on the PATH" >&2; exit 1
+	@command -v node >/dev/null || \
+	{ echo "the tests of the page's editor need Node.js: apt install nodejs (Debian)" >&2; exit 1; }
 	@{ command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || \
 	{ echo "the database tests need PostgreSQL's programs: apt install postgresql (Debian)" >&2; exit 1; }
 	@PATH="$$PATH:/usr/sbin" command -v mariadbd >/dev/null || \
@@ -48,10 +50,11 @@ check: install-dev  ## lint, format, types, import direction
 
 bench: install  ## measure latency and quality; the last line is JSON
 	@$(BIN)/distilsql models pull qwen2.5-coder-0.5b >&2
+	@$(BIN)/distilsql models pull qwen2.5-coder-1.5b >&2
 	@$(BIN)/distilsql bench
 
-editor:  ## rebuild the page's editor from ui/editor
-	cd ui/editor && npm ci && npm run build
+editor:  ## test and rebuild the page's editor from ui/editor (needs npm)
+	cd ui/editor && npm ci && npm test && npm run build
 
 clean:  ## remove the environment and what tools left
 	rm -rf .venv build dist artifacts *.egg-info ui/editor/node_modules
