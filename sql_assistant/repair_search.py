@@ -52,7 +52,13 @@ class _Guess:
 
 
 def search(
-    text: str, schema: Schema | None, dialect: str, *, error: str = "", wanted: int = 1
+    text: str,
+    schema: Schema | None,
+    dialect: str,
+    *,
+    error: str = "",
+    wanted: int = 1,
+    cpu_s: float = MAX_CPU_S,
 ) -> list[Mended]:
     """Up to `wanted` right texts near `text`, the likeliest first; none where it is right already.
 
@@ -66,7 +72,7 @@ def search(
     seen = {text}
     found: list[Mended] = []
     tried = 0
-    while heap and tried < MAX_TRIED and time.thread_time() - began < MAX_CPU_S:
+    while heap and tried < MAX_TRIED and time.thread_time() - began < cpu_s:
         _, _, guess = heapq.heappop(heap)
         tried += 1
         issues = validation.validate(guess.text, schema, dialect)

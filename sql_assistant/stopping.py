@@ -80,7 +80,9 @@ class Stopper:
             mark = text[start : piece.end - shift]
             if depth <= 0 and written and _BLANK_LINE.search(text[last_end:start]):
                 return self._at(last_end, "statement end")
-            if depth == self._level and self._out_of_order(mark.upper(), written):
+            # At the end "order" may still become "order_id", and behind a dot it is a column.
+            whole = piece.end - shift < len(text) and text[start - 1 : start] != "."
+            if whole and depth == self._level and self._out_of_order(mark.upper(), written):
                 return self._at(start, "clause")
             if mark == ";":
                 return self._at(start, "statement end")

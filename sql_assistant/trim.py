@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from sql_assistant import mending, prefixes, seams, statements, validation, words
+from sql_assistant import mending, prefixes, repair_search, seams, statements, validation, words
 from sql_assistant.cursor import Cursor, is_word
 from sql_assistant.overlap import Overlap, Suffix
 from sql_assistant.schema import Schema
@@ -22,6 +22,9 @@ _MAX_CHECKS = 48
 """Statements checked for one suggestion; each takes 0.3 to 4 ms."""
 _MAX_MENDED = 6
 """Texts that are mended, the best first."""
+_MAX_REPAIRED = 2
+_REPAIR_CPU_S = 0.1
+"""For each of them; these are requests that would end with nothing."""
 _ENDING_MARKS = frozenset((")", ",", ";"))
 _BOUNDARIES = frozenset(
     (
@@ -112,6 +115,23 @@ class Trimmer:
                 issues = self.issues(fitted)
                 if validation.is_valid(issues):
                     return Kept(fitted, cut, True, issues)
+        for text, cut in islice(tried.items(), _MAX_REPAIRED):
+            repaired = self._repaired(text)
+            if repaired is not None:
+                return Kept(repaired, cut, True, self.issues(repaired))
+        return None
+
+    def _repaired(self, text: str) -> str | None:
+        """`text` with what the rules of repair change in it: a join that the statement needs, say.
+        None where they would change anything on either side of the cursor."""
+        if any(issue.kind == "syntax" for issue in self.issues(text)):
+            return None
+        before, after = self._cursor.before, self._cursor.after
+        whole = before + text + after
+        for found in repair_search.search(whole, self._schema, self._dialect, cpu_s=_REPAIR_CPU_S):
+            inside = found.text[len(before) : len(found.text) - len(after)]
+            if before + inside + after == found.text and not self._clashes(inside):
+                return inside
         return None
 
     def _variants(self, text: str) -> Iterator[str]:

@@ -123,7 +123,7 @@ def joined(broken: Broken, table: Table, alias: str, cost: float) -> Iterator[Fi
         if source.table is None or source.table is table:
             continue
         for pairs in keys_between(table, source.table):
-            edit = join_edit(broken, broken.at, table, alias, source, pairs)
+            edit = join_edit(broken, source.first, table, alias, source, pairs)
             yield Fix(cost, (edit,), f"{table.name} was used but not joined")
             cost += 0.1
 

@@ -40,6 +40,8 @@ async def _repair(
         ("SELECT id FROM author a JOIN book b ON b.author_id = a.id",
          "SELECT a.id FROM author a JOIN book b ON b.author_id = a.id"),
         ("SELECT author_id FROM author", "SELECT id FROM author"),
+        ("SELECT AVG(review.rating) FROM book WHERE price > 1",
+         "SELECT AVG(review.rating) FROM book JOIN review ON review.book_id = book.id WHERE price > 1"),
         ("SELECT title FROM book ORDER BY price WHERE id > 1",
          "SELECT title FROM book WHERE id > 1 ORDER BY price"),
         ("SELECT title FROM book WHERE price > 1 WHERE id > 1",

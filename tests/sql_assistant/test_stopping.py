@@ -41,6 +41,12 @@ def _run(marked: str, text: str, dialect: str = "sqlite") -> tuple[str | None, s
         ("SELECT | FROM t WHERE x = 1", "a, b FROM t WHERE x", "clause", "a, b "),
         ("SELECT a FROM t | ORDER BY a", "WHERE x ORDER BY b", "clause", "WHERE x "),
         ("SELECT a FROM | JOIN u", "t WHERE b", "clause", "t "),
+        (
+            "SELECT a FROM t | GROUP BY a",
+            "JOIN u ON u.order_id = t.group ORDER BY",
+            "clause",
+            "JOIN u ON u.order_id = t.group ",
+        ),
     ],
 )
 def test_it_stops(marked: str, text: str, reason: str, kept: str) -> None:

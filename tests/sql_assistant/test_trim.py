@@ -241,6 +241,13 @@ def test_how_much_of_the_draft_was_used(text: str, used: int) -> None:
             "book b",
             "SELECT b.title, author.name FROM [book b JOIN author ON] author.id = b.author_id",
         ),
+        # The statement uses a table that neither side joins.
+        (
+            "SELECT a.name, AVG(r.rating) FROM author a JOIN book b ON |\nGROUP BY a.name",
+            "b.author_id = a.id",
+            "SELECT a.name, AVG(r.rating) FROM author a JOIN book b ON "
+            "[b.author_id = a.id JOIN review r ON r.book_id = b.id]\nGROUP BY a.name",
+        ),
         # The same name, gone on with otherwise.
         (
             "SELECT title, price AS p FROM book ORDER BY| p NULLS LAST",

@@ -1,7 +1,7 @@
 // Asks for suggestions as the user types and shows them: one request at a time, the old one aborted.
 
 import { ViewPlugin } from "@codemirror/view";
-import { acceptCompletion, closeCompletion } from "@codemirror/autocomplete";
+import { acceptCompletion, closeCompletion, completionStatus, selectedCompletion } from "@codemirror/autocomplete";
 import { ApiError, post } from "./api.js";
 import { SuggestionCache, remainder } from "./cache.js";
 import { TypingPace, backOff } from "./delay.js";
@@ -178,6 +178,13 @@ export class Suggester {
     if (suggestion.text === "") {
       return this.#options.status({ state: "nothing", latencyMs, message: suggestion.because });
     }
+    // One key, one meaning: somebody who goes through the list of names is not offered grey text; a
+    // list that nobody has touched makes room for it.
+    if (selectedCompletion(this.#view.state) !== null) {
+      this.#feedback.notShown(suggestion.id, "the list of names is in use");
+      return this.#options.status({ state: "idle" });
+    }
+    if (completionStatus(this.#view.state) !== null) closeCompletion(this.#view);
     // After Esc, CodeMirror lets the next Tab leave the editor; over grey text it accepts.
     this.#view.setTabFocusMode(false);
     this.#view.dispatch({ effects: showGhost.of({ pos: place.pos, text: suggestion.text, id: suggestion.id }) });
