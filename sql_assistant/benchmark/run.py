@@ -23,7 +23,7 @@ from serve.catalog import Catalog, ModelEntry
 from serve.errors import NotFound
 from serve.hardware import SMALLER, usable_cores
 from serve.settings import Settings
-from sql_assistant import cases, ddl, prompt, schema_text
+from sql_assistant import cases, ddl, prompt, schema_text, validation
 from sql_assistant.benchmark.plain import PlainLoop
 from sql_assistant.benchmark.product import Answer, Product
 from sql_assistant.cases import KINDS, Case
@@ -65,8 +65,9 @@ def run(
     if not installed:
         raise NotFound("none of these models is installed; fetch one with `distilsql models pull`")
     folder = (folder or DEFAULT_CASES).resolve()
-    chosen = choose(cases.cut(cases.load(folder)), count)
-    result: dict[str, Any] = {"models": {}}
+    questions = cases.load(folder)
+    chosen = choose(cases.cut(questions), count)
+    result: dict[str, Any] = {"models": {}, "false_reject_rate": false_reject_rate(questions, folder)}
     rest = min(installed, key=lambda entry: (entry.name != SMALLER, entry.size_bytes))
     with tempfile.TemporaryDirectory(prefix="distilsql-bench-") as scratch:
         bench = _Bench(settings, chosen, folder, Path(scratch))
@@ -80,6 +81,20 @@ def run(
         result |= _serving(bench, rest)
     result["cases"] = {kind: sum(case.kind == kind for case in chosen) for kind in KINDS}
     return json.dumps(result)
+
+
+def false_reject_rate(questions: Sequence[cases.Question], folder: Path) -> float:
+    """The share of known right statements that the validator calls wrong."""
+    rejected = total = 0
+    for question in questions:
+        schema = ddl.parse_ddl(cases.ddl(folder, question.database), "sqlite")
+        for gold in question.gold:
+            total += 1
+            issues = validation.validate(gold, schema, "sqlite")
+            if not validation.is_valid(issues):
+                rejected += 1
+                say(f"rejected though right: {question.id}: {issues[0].message}")
+    return rejected / total
 
 
 def choose(found: Iterable[Case], count: int) -> list[Case]:
