@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from tests_ui import page_app
 
 import distilsql
-from serve.registry import ModelRegistry
 from serve.settings import Settings
-from ui.app import create_app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -31,7 +30,7 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
 
 def test_every_route_is_documented(settings: Settings) -> None:
     described = _read(DOCS / "api.md")
-    for path in create_app(settings, ModelRegistry(settings)).openapi()["paths"]:
+    for path in page_app(settings).openapi()["paths"]:
         assert path.replace("{schema_id}", "{id}") in described, path
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from http_helpers import LiveServer, serving
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
@@ -61,8 +64,7 @@ class Running:
 def running(settings: Settings) -> Iterator[Running]:
     script = Script()
     engine = FakeEngine(script)
-    app = create_app(settings, ModelRegistry(settings, loader=lambda name: engine))
-    with serving(app) as live:
+    with serving(page_app(settings, engine)) as live:
         yield Running(live, script, engine)
 
 
@@ -75,6 +77,21 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=found, args=_QUIET)
         yield launched
         launched.close()
+
+
+def page_app(settings: Settings, engine: FakeEngine | None = None) -> FastAPI:
+    """The whole application with a scripted model.
+
+    Made under an event loop of its own, as it is when uvicorn runs it: without one Gradio makes a
+    loop that nobody closes.
+    """
+
+    async def make() -> FastAPI:
+        registry = ModelRegistry(settings, loader=lambda name: engine or FakeEngine())
+        return create_app(settings, registry)
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, make()).result()
 
 
 NewPage = Callable[..., Page]

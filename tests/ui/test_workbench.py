@@ -9,12 +9,9 @@ import httpx
 import pytest
 from http_helpers import serving
 from playwright.sync_api import expect
-from tests_ui import Editor, NewPage, Running
+from tests_ui import Editor, NewPage, Running, page_app
 
-from serve.engines.fake import FakeEngine
-from serve.registry import ModelRegistry
 from serve.settings import Settings
-from ui.app import create_app
 
 pytestmark = pytest.mark.browser
 DDL = "CREATE TABLE planets (planet_id INTEGER PRIMARY KEY, name TEXT, moons INTEGER);"
@@ -181,8 +178,7 @@ def test_operations_shows_what_happened(running: Running, editor: Editor) -> Non
 
 def test_with_a_key_the_browser_signs_in_first(settings: Settings, new_page: NewPage) -> None:
     settings = settings.model_copy(update={"api_keys": ("open-sesame",)})
-    app = create_app(settings, ModelRegistry(settings, loader=lambda name: FakeEngine()))
-    with serving(app) as live:
+    with serving(page_app(settings)) as live:
         page = new_page()
         page.goto(live.url)
         page.locator("input[type=password]").fill("open-sesame")
