@@ -1,0 +1,1 @@
+"""Teachers: models that answer questions and score fixed tokens. Begin with `factory` and `base`."""
