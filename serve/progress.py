@@ -94,11 +94,12 @@ class _Lines:
         if speed > 0:
             line += f", {speed / 1e6:.1f} MB/s"
             if total > done:
-                line += f", {_duration((total - done) / speed)} left"
+                line += f", {duration((total - done) / speed)} left"
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Minutes and seconds, for people."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
