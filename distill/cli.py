@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from distill import annotate_cli
 from serve.console import load_settings, print_json
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def register(app: typer.Typer) -> None:
     group.command()(report)
     group.command("import")(import_records)
     group.command("export")(export_records)
+    annotate_cli.register(group)
     group.command()(bench)
     app.add_typer(group, name="distill", help=_GROUP_HELP)
 

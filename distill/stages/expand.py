@@ -13,7 +13,7 @@ def run(context: Context) -> None:
     records = context.records()
     with ask_with(context) as asking:
         outcome = expansion.run(records, context.recipe.expand, asking, seed=context.stage.seed)
-    context.hand_on([*records, *outcome.records], outcome.rejections, outcome.metrics)
+    context.hand_on(outcome.records, outcome.rejections, outcome.metrics)
 
 
 def preview(context: Context) -> list[Ask]:
