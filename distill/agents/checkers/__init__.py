@@ -1,0 +1,1 @@
+"""Deterministic checks of an answer, and those that need documents or a second model."""
