@@ -1,0 +1,1 @@
+"""Losses of distillation: divergences over K tokens and the rest, their sums from hidden states, transfer."""
