@@ -1,0 +1,1 @@
+"""A teacher's distributions: captured once into a store, or asked for while the student trains."""
