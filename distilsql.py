@@ -21,7 +21,8 @@ COMMANDS = {
     "validate": ("sql_assistant.cli", "Check statements read from standard input against a schema."),
     "models": ("serve.cli", "List, pull, check and remove models."),
     "doctor": ("serve.cli", "Say what this machine can run, and what stands in the way."),
-    "distill": ("distill.cli", "Distil a student from a teacher: one recipe, every stage resumable."),
+    "distill": ("distill.cli", "Distil a student from a teacher: one recipe, resumable stages."),
+    "export": ("distill.export.cli", "Make a file that can be served out of a trained student."),
     "bench": ("sql_assistant.cli", "Measure latency and quality against a plain llama.cpp loop."),
 }
 """Command → the module whose `register(app)` adds it, and its first line of help."""

@@ -92,6 +92,8 @@ class ModelEntry(BaseModel):
     recorded: bool = False
     """The hash was found by this machine's own first pull, not given by the catalog."""
     note: str = ""
+    base: str | None = None
+    """Of a LoRA adapter: the model it is loaded over."""
     sources: tuple[Annotated[Source, Field(discriminator="kind")], ...] = ()
 
     @field_validator("sha256", mode="before")
@@ -151,6 +153,18 @@ class Catalog:
     def installed(self, entry: ModelEntry) -> bool:
         """Whether the file is there (its hash is checked by `verify` and when it is pulled)."""
         return entry.sha256 is not None and self.path(entry).is_file()
+
+    def base(self, entry: ModelEntry) -> ModelEntry | None:
+        """What an adapter is loaded over; None for a whole model. NotFound when the catalog does not know it."""
+        if entry.base is None:
+            return None
+        if entry.base not in self._entries:
+            raise NotFound(
+                f"{entry.name} is an adapter of {entry.base}, which is no model of the catalog (any more); add that "
+                "with `distilsql models add`",
+                param="model",
+            )
+        return self._entries[entry.base]
 
     def check_free(self, name: str) -> None:
         """Raises Conflict when a shipped model has that name; the user's own may be replaced."""

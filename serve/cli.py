@@ -228,6 +228,9 @@ def add(
     quantization: Annotated[str, typer.Option(help="Its quantisation, for the list.")] = "",
     license: Annotated[str, typer.Option(help="Its licence, for the list.")] = "",
     context_length: Annotated[int, typer.Option(min=512, help="Tokens that it was trained for.")] = 32768,
+    adapter_of: Annotated[
+        str | None, typer.Option(help="The file is a LoRA adapter of this model and is loaded over it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a GGUF of your own: a Qwen2.5 or Qwen2.5-Coder model, distilled or fine-tuned.
@@ -235,6 +238,7 @@ def add(
     \b
     Example:
       distilsql models add student.gguf --name my-student --sha256 $(sha256sum student.gguf | cut -c1-64)
+      distilsql models add lora.gguf --name my-lora --adapter-of qwen2.5-coder-0.5b --sha256 ...
     """
     from pydantic import ValidationError
 
@@ -253,6 +257,7 @@ def add(
             prompt_format="qwen2.5",
             sha256=sha256.lower(),
             note=f"added from {file.name}",
+            base=adapter_of,
         )
     except ValidationError as error:
         first = error.errors()[0]

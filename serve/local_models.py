@@ -15,6 +15,8 @@ from serve.pull import GGUF_MAGIC, check_space
 from serve.settings import Settings
 
 _CHUNK = 1 << 20
+_ADAPTER_KEY, _HEAD_BYTES = b"adapter.type", 64 << 10
+"""Metadata that only an adapter has, and it has little else before it."""
 
 
 def add(
@@ -25,8 +27,9 @@ def add(
 ) -> Path:
     """Copy `file` under its hash and register `entry` for it; returns where the copy lies.
 
-    `entry.sha256` is what the file must have. Raises NotFound (no such file), InvalidRequest (no GGUF,
-    another hash: nothing is kept), Conflict (the name is taken), DistilsqlError (no space).
+    `entry.sha256` is what the file must have. Raises NotFound (no such file, no such base), InvalidRequest (no
+    GGUF, another hash, an adapter without a base or a base for what is no adapter: nothing is kept), Conflict
+    (the name is taken), DistilsqlError (no space).
     """
     if entry.sha256 is None or not SHA256_PATTERN.fullmatch(entry.sha256):
         raise InvalidRequest("a sha256 of 64 lower-case hexadecimal digits is needed", param="sha256")
@@ -34,6 +37,7 @@ def add(
         raise NotFound(f"there is no file {file}", param="file")
     catalog = Catalog.load(settings)
     catalog.check_free(entry.name)
+    _check_base(file, entry, catalog)
     path = catalog.path(entry)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +54,20 @@ def add(
             aside.unlink(missing_ok=True)
     catalog.add(entry.model_copy(update={"size_bytes": path.stat().st_size}))
     return path
+
+
+def _check_base(file: Path, entry: ModelEntry, catalog: Catalog) -> None:
+    with file.open("rb") as data:
+        is_adapter = _ADAPTER_KEY in data.read(_HEAD_BYTES)
+    base = catalog.base(entry)
+    if is_adapter and base is None:
+        raise InvalidRequest(
+            f"{file} is an adapter, no whole model: say which model it belongs to with --adapter-of",
+            param="adapter-of",
+        )
+    if base is not None and (not is_adapter or base.base is not None):
+        wrong = f"{base.name} is an adapter itself" if is_adapter else f"{file} is no GGUF adapter"
+        raise InvalidRequest(f"{wrong}, so --adapter-of cannot be given", param="adapter-of")
 
 
 def remove(entry: ModelEntry, settings: Settings) -> int:
