@@ -7,7 +7,7 @@ INSTALL_INPUTS := pyproject.toml constraints.txt scripts/venv scripts/install.py
 BROWSERS := chromium chromium-browser google-chrome
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test test-tools check bench editor clean
+.PHONY: help install install-dev run test test-tools check bench bench-distill editor clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,7 +22,7 @@ $(SERVING): $(INSTALL_INPUTS)
 	@touch $@
 
 $(DEV): $(SERVING)
-	@$(BIN)/python scripts/install.py dev
+	@$(BIN)/python scripts/install.py dev train
 	@touch $@
 
 run: install  ## install, fetch this machine's model, start the server and its page
@@ -52,6 +52,12 @@ bench: install  ## measure latency and quality; the last line is JSON
 	@$(BIN)/distilsql models pull qwen2.5-coder-0.5b >&2
 	@$(BIN)/distilsql models pull qwen2.5-coder-1.5b >&2
 	@$(BIN)/distilsql bench
+
+bench-distill: install  ## measure capture, logit store and KD step; the last line is JSON
+	@$(BIN)/python scripts/install.py train >&2
+	@$(BIN)/distilsql models pull qwen2.5-coder-0.5b >&2
+	@$(BIN)/distilsql models pull qwen2.5-coder-1.5b >&2
+	@$(BIN)/distilsql distill bench
 
 editor:  ## test and rebuild the page's editor from ui/editor (needs npm)
 	cd ui/editor && npm ci && npm test && npm run build

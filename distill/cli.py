@@ -25,7 +25,7 @@ RunOption = Annotated[
 ]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_GROUP_HELP = """Distil a student from a teacher: one recipe, every stage resumable.
+_GROUP_HELP = """Distil a student from a teacher: one recipe, resumable stages.
 
 \b
 Example:

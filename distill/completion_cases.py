@@ -44,11 +44,11 @@ def pass_rates(
     cases: Sequence[HeldOutCase],
     *,
     max_tokens: int,
+    settings: Settings,
     scratch: Path,
     advance: Advance = lambda done, total: None,
 ) -> PassRates:
-    """Complete each of `cases` (one at least) with the model in `gguf`; nothing is kept but in `scratch`."""
-    settings = Settings(home=scratch)
+    """Complete each of `cases` (one at least) with the model in `gguf`; KV states are kept in `scratch` alone."""
     engine = LlamaCppEngine.load(
         gguf, name=gguf.stem, sha256="", family="qwen2.5-coder", snapshots_dir=scratch / "kv"
     )

@@ -29,7 +29,7 @@ CMAKE_ARGS = "-DLLAVA_BUILD=OFF -DLLAMA_BUILD_COMMON=OFF"
 """Its parts for images and chat templates are not used here."""
 _WHEEL = ["wheel", "--verbose", "--no-deps", "--no-binary", ENGINE, "--no-cache-dir"]
 """pip's own cache does not tell processors apart."""
-EXTRAS = ("dev", "onnx", "train")
+EXTRAS = ("cluster", "dev", "onnx", "train")
 LINE_EVERY_S = 15.0
 NINJA_STEP = re.compile(r"^\s*\[(\d+)/(\d+)\]")
 INSTRUCTION_SETS = re.compile(

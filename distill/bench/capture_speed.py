@@ -146,9 +146,10 @@ class _Sides:
     def _ours(self, examples: Sequence[Example]) -> Round:
         store = _emptied(self._scratch / "store")
         began = time.perf_counter()
-        capture(examples, self._scorer, store, Capture(), tokenizer_hash=self._scorer.tokenizer_hash, seed=0)
+        hash = self._scorer.tokenizer_hash
+        report = capture(examples, self._scorer, store, Capture(), tokenizer_hash=hash, seed=0)
         seconds = time.perf_counter() - began
-        return {"ours_s": seconds, "store_bytes": _bytes_in(store)}
+        return {"ours_s": seconds, "store_bytes": report.bytes_per_token * report.positions}
 
     def _dense(self, examples: Sequence[Example]) -> Round:
         import torch

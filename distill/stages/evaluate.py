@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.completion_cases import pass_rates, spread
-from distill.export.gguf import export_gguf
+from distill.export.gguf import Quant, export_gguf
 from distill.logits.online import StoreTargets
 from distill.logits.store import LogitStore
 from distill.pipeline import Context
@@ -22,7 +22,7 @@ from distill.students import load_student
 from distill.training.held_out import measure_student
 from serve.files import write_atomic
 
-QUANT = "Q8_0"
+QUANT: Quant = "Q8_0"
 """Near enough to the checkpoint for a comparison, and half the size of F16."""
 _BEFORE, _AFTER = "before", "after"
 
@@ -81,6 +81,7 @@ def _held_out(context: Context, checkpoints: dict[str, Path], done: dict[str, An
         )
         del student
         gc.collect()
+        assert found is not None
         figures = {"cross_entropy": found.cross_entropy, "kl": found.kl, "agreement": found.agreement}
         keep({f"{name}_{when}": value for name, value in figures.items()})
 
@@ -99,6 +100,7 @@ def _pass_at_1(context: Context, when: str, checkpoint: Path, cases: list[HeldOu
                 exported.path,
                 cases,
                 max_tokens=context.recipe.evaluate.max_tokens,
+                settings=context.settings,
                 scratch=scratch,
                 advance=advance,
             )

@@ -16,7 +16,7 @@ def fit(context: Context, job: TrainingJob) -> TrainingResult:
     with bar(f"{name}: tokens") as advance:
         result = train(replace(job, advance=advance))
     curves.draw(job.folder, job.folder / "curve.png", title=f"{context.recipe.name}, {name}")
-    metrics = {
+    metrics: dict[str, float | None] = {
         "steps": result.steps,
         "tokens": result.tokens,
         "targets": result.targets,

@@ -41,8 +41,8 @@ def _under_student(context: Context, records: Sequence[Record]) -> list[float]:
     from distill.teachers.factory import open_scorer
 
     path = student_path(context)
-    kind = "llamacpp" if path.is_file() else "transformers"
-    scorer = open_scorer(Teacher(kind=kind, model=str(path)))
+    teacher = Teacher(kind="llamacpp" if path.is_file() else "transformers", model=str(path))
+    scorer = open_scorer(teacher)
     try:
         return _mean_logprobs(context, scorer, records)
     finally:

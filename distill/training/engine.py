@@ -24,8 +24,8 @@ BETAS = (0.9, 0.95)
 """AdamW's decays, as language models are usually trained with."""
 
 
-class Engine(Protocol):
-    """One process, or one rank of several."""
+class Measuring(Protocol):
+    """What a measurement needs of an engine."""
 
     rank: int
     ranks: int
@@ -36,14 +36,18 @@ class Engine(Protocol):
     def forward(self, *arguments: Any) -> tuple[Tensor, Tensor]:
         """`Learner.forward`."""
 
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the ranks."""
+
+
+class Engine(Measuring, Protocol):
+    """One process, or one rank of several."""
+
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add the gradient of `loss`; `last`: this rank's last pass of the step."""
 
     def step(self, learning_rate: float) -> float:
         """Update the weights by the gradients of all ranks' losses summed. Returns their norm before clipping."""
-
-    def total(self, values: Tensor) -> Tensor:
-        """Sum over the ranks."""
 
     def save(self, folder: Path) -> None:
         """Weights and optimiser into an existing folder; called by all ranks."""
@@ -132,7 +136,7 @@ class PlainEngine:
 
 
 @contextmanager
-def evaluating(engine: Engine) -> Iterator[None]:
+def evaluating(engine: Measuring) -> Iterator[None]:
     """No dropout, no gradients."""
     engine.learner.eval()
     try:

@@ -7,19 +7,56 @@ that the figures of different recipes compare.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from distill.examples import Example
 from distill.losses.sparse import LossSettings
 from distill.training.batch import build
-from distill.training.engine import Engine, evaluating
+from distill.training.engine import Measuring, evaluating
 from distill.training.job import Expecting, HeldOut, Targets
+from distill.training.learner import Learner
 from distill.training.packing import pack
 
 
+def measure_student(
+    student: Any,
+    examples: Sequence[Example],
+    targets: Targets | None,
+    micro_tokens: int,
+    *,
+    real_vocabulary: int,
+    dtype: str,
+    sampled: bool = False,
+) -> HeldOut | None:
+    """A loaded student outside of any training; `dtype` is `bfloat16` or `float32`."""
+    compute = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    learner = Learner(student, LossSettings.sft(), real_vocabulary=real_vocabulary, compute=compute)
+    return measure(_Alone(learner), examples, targets, micro_tokens, sampled=sampled)
+
+
+class _Alone:
+    """One process that only measures."""
+
+    rank = 0
+    ranks = 1
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+        self.device = learner.head.device
+
+    def forward(self, *arguments: Any) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = self.learner(*arguments)
+        return found
+
+    def total(self, values: Tensor) -> Tensor:
+        return values
+
+
 def measure(
-    engine: Engine,
+    engine: Measuring,
     examples: Sequence[Example],
     targets: Targets | None,
     micro_tokens: int,
