@@ -57,6 +57,7 @@ def register(app: typer.Typer) -> None:
         group.command(name, help=_stage_help(name))(_stage_command(name))
     group.command()(status)
     group.command()(recipes)
+    group.command()(settings)
     group.command()(plan)
     group.command()(sweep)
     group.command()(report)
@@ -191,6 +192,25 @@ def recipes(as_json: AsJson = False) -> None:
         return
     for name, about in found:
         typer.echo(f"{name:20} {about}")
+
+
+def settings(as_json: AsJson = False) -> None:
+    """List every setting of a recipe with its default and meaning.
+
+    \b
+    Example:
+      distilsql distill settings
+    """
+    from distill import recipe
+
+    found = recipe.described()
+    if as_json:
+        print_json(
+            [{"setting": name, "default": default, "meaning": meaning} for name, default, meaning in found]
+        )
+        return
+    for name, default, meaning in found:
+        typer.echo(f"{name} [{default}]\n    {' '.join(meaning.split())}")
 
 
 def plan(recipe: RecipeName, as_json: AsJson = False) -> None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -61,6 +62,7 @@ __all__ = [
     "Teacher",
     "Training",
     "Verification",
+    "described",
     "load",
     "parse",
     "shipped",
@@ -161,6 +163,29 @@ def load(name: str) -> tuple[Recipe, Path]:
 def shipped() -> list[str]:
     """Names of the recipes that come with the product."""
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def described() -> list[tuple[str, str, str]]:
+    """(setting, default, meaning) of everything in a recipe, parts by their dotted names."""
+    return list(_described(Recipe, ""))
+
+
+def _described(part: type[Part], at: str) -> Iterator[tuple[str, str, str]]:
+    for name, field in part.model_fields.items():
+        default = "required" if field.is_required() else field.get_default(call_default_factory=True)
+        inner = next((one for one in (field.annotation, *get_args(field.annotation)) if _is_part(one)), None)
+        if inner is None or isinstance(default, tuple):
+            yield f"{at}{name}", _plain(default), field.description or ""
+        if inner is not None:
+            yield from _described(inner, f"{at}{name}.")
+
+
+def _is_part(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Part)
+
+
+def _plain(default: object) -> str:
+    return default if isinstance(default, str) and default else json.dumps(default, ensure_ascii=False)
 
 
 def parse(text: str, where: str) -> Recipe:

@@ -324,5 +324,7 @@ class Hardware(Part):
     """0 is a CPU."""
     gpu: str = "A800-80G"
     """A name that `distilsql distill plan` knows: A800-80G, A100-80G, H100-80G, H200, L40S, RTX4090."""
+    hostfile: str = ""
+    """DeepSpeed's list of nodes (`worker-1 slots=8`), relative to the recipe; empty is this machine alone."""
     gpu_hour_usd: Annotated[float, Field(ge=0)] = 0.0
     """Price of one GPU for an hour."""

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from tests_ui import page_app
 
 import distilsql
@@ -34,10 +35,24 @@ def test_every_route_is_documented(settings: Settings) -> None:
         assert path.replace("{schema_id}", "{id}") in described, path
 
 
-def test_every_command_is_in_the_readme_or_the_operations_page() -> None:
-    text = _read(ROOT / "README.md") + _read(DOCS / "operations.md") + _read(DOCS / "results.md")
+def test_every_command_is_in_the_readme_or_a_page_of_the_docs() -> None:
+    text = "".join(_read(page) for page in (ROOT / "README.md", *DOCS.glob("*.md")))
     for command in distilsql.COMMANDS:
         assert f"distilsql {command}" in text, command
+
+
+def test_every_distillation_command_is_walked() -> None:
+    from typer.main import get_group
+
+    from distill import cli
+
+    app = typer.Typer()
+    cli.register(app)
+    group = get_group(app)
+    distill = getattr(group, "commands", {}).get("distill", group)
+    text = _read(DOCS / "distillation.md")
+    for name in distill.commands:
+        assert f"distilsql distill {name}" in text or f"| `{name}` |" in text, name
 
 
 def test_the_readme_names_its_two_commands_and_its_links_exist() -> None:

@@ -47,7 +47,9 @@ def _job(context: Context, data: Split, targets: StoreTargets | OnlineTargets) -
         model=recipe.student,
         seed=context.stage.seed,
         folder=context.stage.folder,
-        ranks=max(1, recipe.hardware.gpus) if recipe.kd.zero_stage else 1,
+        ranks=learning.ranks(context, recipe.kd),
+        hostfile=learning.hostfile(context),
+        sampled=recipe.capture.draws > 0,
     )
 
 

@@ -12,6 +12,7 @@ from distill.recipe import Distillation, Training
 from distill.records import ID_LENGTH, Record
 from distill.students import resolve_model
 from distill.tokenizer import Tokenizer
+from serve.errors import NotFound
 
 HELD_OUT = "held_out"
 """Fact `split` of records that are for evaluation alone."""
@@ -30,6 +31,22 @@ class Split:
 def student_path(context: Context) -> Path:
     """The weights that the run begins with."""
     return resolve_model(context.recipe.student.model, context.settings)
+
+
+def ranks(context: Context, settings: Training) -> int:
+    """Devices that training is spread over."""
+    return max(1, context.recipe.hardware.gpus) if settings.zero_stage else 1
+
+
+def hostfile(context: Context) -> Path | None:
+    """Where the nodes are listed. NotFound where the recipe names a file that is not there."""
+    name = context.recipe.hardware.hostfile
+    if not name:
+        return None
+    path = context.base / name
+    if not path.is_file():
+        raise NotFound(f"there is no hostfile {path}", param="hardware.hostfile")
+    return path
 
 
 def split(context: Context, settings: Training) -> Split:

@@ -22,6 +22,7 @@ def run(context: Context) -> None:
         model=recipe.student,
         seed=context.stage.seed,
         folder=context.stage.folder,
-        ranks=max(1, recipe.hardware.gpus) if recipe.sft.zero_stage else 1,
+        ranks=learning.ranks(context, recipe.sft),
+        hostfile=learning.hostfile(context),
     )
     fit(context, job)
