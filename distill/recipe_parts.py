@@ -60,11 +60,11 @@ class Teacher(Part):
     api_key_env: str = ""
     """APIs: name of the environment variable with the key; the key itself never stands in a recipe."""
     concurrency: Positive = 8
-    """Questions under way at once."""
+    """Questions under way at once (APIs, llamacpp); rows of a batch at most (transformers)."""
     max_retries: Natural = 6
     """Tries after the first, with growing, jittered pauses; Retry-After is obeyed."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
-    """One question's time limit (APIs)."""
+    """Time limit of one try (APIs)."""
     price: Price = Price()
     """For the budget and the plan."""
     budget: Budget = Budget()
@@ -306,6 +306,11 @@ class Distillation(Training):
     """Attention-map transfer (likewise)."""
     on: Literal["all", "sql"] = "all"
     """Which records."""
+
+    @property
+    def transfers(self) -> bool:
+        """Whether the teacher's inner states are learned too."""
+        return self.hidden_weight > 0 or self.attention_weight > 0
 
 
 class Evaluation(Part):

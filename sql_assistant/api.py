@@ -17,8 +17,9 @@ from serve.openapi import api_errors, or_stream
 from serve.registry import ModelRegistry
 from serve.responses import EventStream, sse
 from serve.settings import Settings
-from sql_assistant import completion, repair, validation
+from sql_assistant import completion, parsing, repair, validation
 from sql_assistant.recording import recorded
+from sql_assistant.schema import Schema
 from sql_assistant.schemas_api import UPLOAD_PATH
 from sql_assistant.schemas_api import router as schemas_router
 from sql_assistant.services import SqlServices, services_of
@@ -27,6 +28,7 @@ from sql_assistant.types import (
     CompleteRequest,
     CompleteResponse,
     EventRequest,
+    Issue,
     RepairRequest,
     RepairResponse,
     ValidateRequest,
@@ -138,10 +140,16 @@ async def validate(request: Request, body: ValidateRequest) -> ValidateResponse:
     services = services_of(request)
     async with recorded(request, services, "validate", body) as record:
         schema = await services.schema_for(body)
-        issues = await asyncio.to_thread(validation.validate, body.sql, schema, body.dialect)
+        issues = await asyncio.to_thread(_issues, body, schema)
         answer = ValidateResponse(valid=validation.is_valid(issues), issues=issues)
         record.validated(valid=answer.valid)
         return answer
+
+
+def _issues(body: ValidateRequest, schema: Schema | None) -> list[Issue]:
+    parsing.check_text(body.sql)
+    parsing.check_depth(body.sql, body.dialect)
+    return validation.validate(body.sql, schema, body.dialect)
 
 
 @router.post("/events", status_code=202, responses=api_errors())

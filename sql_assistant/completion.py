@@ -61,9 +61,9 @@ async def complete(
 ) -> CompleteResponse:
     """Suggestions for the statement at the cursor, best first.
 
-    Raises TooLarge (the statement is over the length limit, the prompt over the context),
-    Unprocessable (unknown dialect), QueueFull and Unavailable (the engine). Cancelling the
-    coroutine cancels the generation.
+    Raises TooLarge (text or statement over the length limit, the prompt over the context),
+    Unprocessable (unknown dialect, brackets nested too deep), QueueFull and Unavailable (the engine).
+    Cancelling the coroutine cancels the generation.
     """
     async with aclosing(stream(request, schema, engine, settings=settings)) as parts:
         async for part in parts:
@@ -156,10 +156,12 @@ async def _again(plan: _Plan, request: CompleteRequest, engine: Engine) -> list[
 def _plan(request: CompleteRequest, schema: Schema | None, engine: Engine, settings: Settings) -> _Plan | str:
     """What to ask the engine, or why nothing is."""
     dialects.get(request.dialect)
+    parsing.check_text(request.prefix + request.suffix, param="prefix")
     cursor = cursors.locate(request.prefix, request.suffix, request.dialect)
     if cursor.nothing is not None:
         return cursor.nothing
     parsing.check_length(cursor.before + cursor.after)
+    parsing.check_depth(cursor.before + cursor.after, request.dialect, param="prefix")
     if "\0" in cursor.before or "\0" in cursor.after:
         return "the statement holds a NUL character"
     if cursor.mid_word and _is_whole(cursor, schema, request.dialect):

@@ -22,6 +22,7 @@ _NAME = r"[^\W\d]\w*"
 _BEHIND_DOT = re.compile(rf"(?<![\w.\"`\]])({_NAME})\.(\w*)\Z")
 _BEHIND_WORD = re.compile(rf"(?<![\w.\"`\]])({_NAME})\Z")
 _BEHIND_FROM = re.compile(r"(?i)\b(?:FROM|JOIN)(?:(\s+)(\w*))?\Z")
+_BEHIND_SOURCE = re.compile(rf"(?i)\b(?:FROM|JOIN)\s+({_NAME})((?:\s+AS)?\s+\w*|\s+AS)\Z")
 _NO_TABLE = re.compile(r"(?i)(?:\bDISTINCT\s+FROM|\b(?:EXTRACT|SUBSTRING|TRIM|OVERLAY)\s*\([^()]*)\s*\w*\Z")
 _KEYWORDS = (
     "FROM ON WHERE GROUP ORDER HAVING LIMIT JOIN LEFT RIGHT INNER CROSS FULL OUTER NATURAL USING UNION "
@@ -125,6 +126,12 @@ class NameRules:
         if source is not None and not _NO_TABLE.search(text):
             whole = self._statement[: len(self._statement) - kept] + written
             return self._sources_at(source[1] or "", source[2] or "", whole[: source.start() - len(text)])
+        named = _BEHIND_SOURCE.search(text)
+        if named is not None:
+            before_source = self._statement[: len(self._statement) - kept] + written
+            found = self._alias(named, before_source[: named.start() - len(text)])
+            if found is not None:
+                return found
         word = _BEHIND_WORD.search(text)
         names = self._columns(word[1], written) if word is not None else set()
         # The tokenizer has ".name" as one token, so the name is decided before the dot stands.
@@ -234,6 +241,13 @@ class NameRules:
         if self._declares_keys and not any(_refers(a, b) for a, b in ((here, there), (there, here))):
             return []
         return [pairs for pairs in found if all(_PLAIN.match(name) for pair in pairs for name in pair)]
+
+    def _alias(self, named: re.Match[str], before: str) -> Expected | None:
+        """The rest of an alias that a table has to get; None where it may have another, or none."""
+        wanted = self._wanted_sources(before, self._ctes | {match[1] for match in _CTE.finditer(before)})
+        if any(name.lower() == named[1].lower() for name in wanted):
+            return None
+        return _going_on(wanted, named[1] + named[2])
 
     def _sources_at(self, blank: str, typed: str, before: str) -> Expected | None:
         if not self._table_names:

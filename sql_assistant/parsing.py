@@ -14,11 +14,13 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect as SqlglotDialect
 from sqlglot.errors import ErrorLevel, ParseError, SqlglotError, TokenError
 
-from serve.errors import TooLarge
+from serve.errors import TooLarge, Unprocessable
 from sql_assistant import dialects, normalize, statements, strictness
 from sql_assistant.dialects import Dialect
 from sql_assistant.types import Issue
 
+MAX_TEXT_CHARS = 250_000
+"""Of a whole text with its many statements: finding the one at the cursor takes 3 µs a character at worst."""
 MAX_STATEMENT_CHARS = 100_000
 MAX_DEPTH = 100
 """Open brackets at one place. sqlglot's recursive descent takes about 24 Python frames for each."""
@@ -55,6 +57,31 @@ def parse(sql: str, dialect: str) -> Parsed:
         return _parse(text, known, code)
     except RecursionError:
         return Parsed(None, (syntax_issue("the statement is nested too deep to be checked", *code),))
+
+
+def check_text(sql: str, *, param: str = "sql") -> None:
+    """TooLarge where a text of many statements is over the limit."""
+    if len(sql) > MAX_TEXT_CHARS:
+        raise TooLarge(
+            f"a text of {len(sql):,} characters is over the limit of {MAX_TEXT_CHARS:,}; send the statements "
+            "around the cursor",
+            param=param,
+        )
+
+
+def check_depth(sql: str, dialect: str, *, param: str = "sql") -> None:
+    """Unprocessable where a statement of `sql` has more open brackets than are followed."""
+    depth = 0
+    for piece in statements.pieces(sql, dialect):
+        mark = sql[piece.start : piece.end]
+        if mark in _OPEN:
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise Unprocessable(
+                    f"brackets are nested deeper than {MAX_DEPTH}, the most that is followed", param=param
+                )
+        elif mark in _CLOSE or mark == ";":
+            depth = max(0, depth - 1) if mark != ";" else 0
 
 
 def check_length(sql: str) -> None:

@@ -13,7 +13,7 @@ from itertools import islice
 
 from serve.engines.base import Engine
 from serve.settings import Settings
-from sql_assistant import dialects, edits, repair_model, repair_search, statements, validation
+from sql_assistant import edits, parsing, repair_model, repair_search, statements, validation
 from sql_assistant.ids import new_id
 from sql_assistant.repair_search import Mended
 from sql_assistant.schema import Schema
@@ -35,9 +35,9 @@ async def repair(
 ) -> RepairResponse:
     """Up to `request.n` mended texts, best first; none where nothing is wrong or nothing helps.
 
-    Raises TooLarge (a statement over the length limit, the prompt over the context), Unprocessable
-    (unknown dialect), QueueFull and Unavailable (the engine). Cancelling the coroutine cancels the
-    generation.
+    Raises TooLarge (text or statement over the length limit, the prompt over the context),
+    Unprocessable (unknown dialect, brackets nested too deep), QueueFull and Unavailable (the engine).
+    Cancelling the coroutine cancels the generation.
     """
     began = time.perf_counter()
     timings = Timings()
@@ -62,8 +62,9 @@ async def repair(
 
 
 def _by_rules(request: RepairRequest, schema: Schema | None) -> list[_Part]:
-    dialects.get(request.dialect)
     sql, dialect = request.sql, request.dialect
+    parsing.check_text(sql)
+    parsing.check_depth(sql, dialect)
     if validation.is_valid(validation.validate(sql, schema, dialect)):
         return []
     parts = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from serve.engines.base import Engine, GenerateRequest, GenerationStats
@@ -23,6 +24,7 @@ MAX_TOKENS = 512
 """Longest answer."""
 _ROOM_TOKENS = 48
 """What a corrected statement may be longer than the broken one."""
+_MOST_TOLD = 3
 _SAMPLES = 2
 _TEMPERATURE = 0.7
 _LEAST_ALIKE = 0.4
@@ -70,17 +72,19 @@ def _prompt(
     dialect: str,
     error: str,
 ) -> list[int]:
-    label = dialects.get(dialect).label
     shown = prompt.schema_block(engine, schema, settings, statement) if schema is not None else ""
-    told = [error.strip()] if error.strip() else [issue.message for issue in issues[:3]]
-    wrong = "\n".join(f"- {one}" for one in told)
-    return chat_prompt(
-        engine,
-        [
-            ChatMessage("system", f"{_TASK} The dialect is {label}.\n\n{shown}".rstrip()),
-            ChatMessage("user", f"What is wrong:\n{wrong}\n\n```sql\n{statement.strip()}\n```"),
-        ],
-    )
+    told = [error.strip()] if error.strip() else [issue.message for issue in issues]
+    return chat_prompt(engine, messages(shown, statement, told, dialect))
+
+
+def messages(shown: str, statement: str, told: Sequence[str], dialect: str) -> list[ChatMessage]:
+    """The question: `shown` is the schema's text, `told` what is wrong (the first few are said)."""
+    label = dialects.get(dialect).label
+    wrong = "\n".join(f"- {one}" for one in told[:_MOST_TOLD])
+    return [
+        ChatMessage("system", f"{_TASK} The dialect is {label}.\n\n{shown}".rstrip()),
+        ChatMessage("user", f"What is wrong:\n{wrong}\n\n```sql\n{statement.strip()}\n```"),
+    ]
 
 
 async def _answer(engine: Engine, ids: list[int], limit: int, seed: int, timings: Timings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,15 @@ def _no_settings_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterat
             patch.delenv(name)
         patch.setattr("platformdirs.user_config_path", lambda *_, **__: empty)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_left_open() -> Iterator[None]:
+    """llama-cpp-python opens the null device twice when it is imported and never closes it."""
+    yield
+    if (module := sys.modules.get("llama_cpp._utils")) is not None:
+        module.outnull_file.close()
+        module.errnull_file.close()
 
 
 @pytest.fixture

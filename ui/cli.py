@@ -42,8 +42,9 @@ def up(
     catalog = Catalog.load(settings)
     entry, why = default_model(catalog, settings)
     console = Console(stderr=True)
-    if not catalog.installed(entry):
-        pull_with_progress(entry, settings, console)
+    for needed in (catalog.base(entry), entry):
+        if needed is not None and not catalog.installed(needed):
+            pull_with_progress(needed, settings, console)
     console.print(f"starting with {entry.name}: {why}", highlight=False, soft_wrap=True)
 
     from serve.server import run

@@ -34,6 +34,8 @@ footer { display: none !important; }
 .ops-card ul { list-style: none; margin: 0; padding: 0; font-size: 13px; font-variant-numeric: tabular-nums; }
 .ops-card.ops-bad { border-color: #b3261e; }
 """
+_LEAST_PX = 320
+"""Of a chart: two stand side by side where both have it, on a phone below one another."""
 _AXIS: dict[str, Any] = {"x_axis_format": "%b %d %H:%M"}
 _SANS = ["system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
 _MONO = ["ui-monospace", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace"]
@@ -87,10 +89,15 @@ def _operations(app: FastAPI, editor: Any, tab: Any) -> None:
             title="Requests",
             height=240,
             elem_id="ops-requests",
+            min_width=_LEAST_PX,
             **_AXIS,
         )
         reasons = gr.Dataframe(
-            label="Why no suggestion was shown", interactive=False, elem_id="ops-reasons", wrap=True
+            label="Why no suggestion was shown",
+            interactive=False,
+            elem_id="ops-reasons",
+            wrap=True,
+            min_width=_LEAST_PX,
         )
     by_model = gr.Dataframe(label="By model", interactive=False, elem_id="ops-models")
     by_task = gr.Dataframe(label="By task", interactive=False, elem_id="ops-tasks")
@@ -108,7 +115,15 @@ def _operations(app: FastAPI, editor: Any, tab: Any) -> None:
 
 def _line(title: str, y: str, color: str, elem_id: str, **options: Any) -> Any:
     return gr.LinePlot(
-        x=operations.TIME, y=y, color=color, title=title, height=280, elem_id=elem_id, **_AXIS, **options
+        x=operations.TIME,
+        y=y,
+        color=color,
+        title=title,
+        height=280,
+        elem_id=elem_id,
+        min_width=_LEAST_PX,
+        **_AXIS,
+        **options,
     )
 
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _LOG_LEVEL_ERROR = 3  # GGML_LOG_LEVEL_ERROR
 _TOKEN_ATTR_UNUSED = 1 << 1  # LLAMA_TOKEN_ATTR_UNUSED
-_SPIN_COUNT = "300"
+SPIN_COUNT = "300"
 """Low enough that another process on the same cores costs its share and not more; high enough that
 decoding alone is as fast as with OpenMP's default of hundreds of thousands."""
 _kept_alive: list[object] = []
@@ -51,15 +51,21 @@ class NoRoom(Exception):
 
 
 class LlamaModel:
-    """Weights and one context with `sequences` sequences over `context_tokens` unified KV cells."""
+    """Weights, with a LoRA adapter over them where one is given, and one context with `sequences` sequences
+    over `context_tokens` unified KV cells."""
 
     def __init__(
-        self, path: Path, *, context_tokens: int, sequences: int, batch_tokens: int, threads: int
+        self,
+        path: Path,
+        *,
+        context_tokens: int,
+        sequences: int,
+        batch_tokens: int,
+        threads: int,
+        adapter: Path | None = None,
     ) -> None:
-        self._api: Any = _library().llama_cpp
+        self._api: Any = quiet_api()
         api = self._api
-        _route_logs(api)
-        api.llama_backend_init()
         model_params = api.llama_model_default_params()
         # Not memory-mapped: llama.cpp repacks part of the weights, and a mapping would keep the
         # originals of those resident too (596 MB for the 1.5B Q4_K_M).
@@ -90,11 +96,29 @@ class LlamaModel:
             raise Unavailable(
                 f"no memory for a context of {context_tokens} tokens; lower `context_tokens` in the settings"
             )
+        if adapter is not None:
+            self._apply(adapter, path)
         self._memory = api.llama_get_memory(self._context)
         self._batch = api.llama_batch_init(batch_tokens, 0, 1)
         self.context_tokens = int(api.llama_n_ctx(self._context))
         self.trained_context = int(api.llama_model_n_ctx_train(self._model))
         self.vocabulary_size = int(api.llama_vocab_n_tokens(self._vocab))
+
+    def _apply(self, adapter: Path, base: Path) -> None:
+        """Compute with the adapter from now on; llama.cpp frees it with the model."""
+        api = self._api
+        _last_error.clear()
+        loaded = api.llama_adapter_lora_init(self._model, str(adapter).encode())
+        one = (api.llama_adapter_lora_p_ctypes * 1)(loaded)
+        scale = (ctypes.c_float * 1)(1.0)
+        if not loaded or api.llama_set_adapters_lora(self._context, one, 1, scale):
+            reason = " ".join(_last_error)
+            api.llama_free(self._context)
+            api.llama_model_free(self._model)
+            raise Unavailable(
+                f"the adapter {adapter.name} cannot be loaded over {base.name} ({reason}): it has to be a LoRA "
+                "adapter as `distilsql export gguf --adapter` makes it, of exactly this base"
+            )
 
     def close(self) -> None:
         """Free everything; no other method may be called afterwards."""
@@ -212,6 +236,14 @@ def build_info() -> str:
     return str(_library().__version__)
 
 
+def quiet_api() -> Any:
+    """llama.cpp's C functions, initialised, with their messages going to our logger."""
+    api = _library().llama_cpp
+    _route_logs(api)
+    api.llama_backend_init()
+    return api
+
+
 def _library() -> Any:
     """llama-cpp-python, with its threads told not to wait for each other at full speed for long.
 
@@ -219,7 +251,7 @@ def _library() -> Any:
     wants a core, one waits at full speed for another that does not run. The variable is read when
     the library is loaded; who has set it knows better.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     import llama_cpp
 
     return llama_cpp

@@ -107,6 +107,7 @@ class LlamaCppEngine:
         sha256: str,
         family: str,
         snapshots_dir: Path,
+        adapter: Path | None = None,
         context_tokens: int = 8192,
         max_parallel: int = 8,
         queue_limit: int = 32,
@@ -114,15 +115,17 @@ class LlamaCppEngine:
     ) -> LlamaCppEngine:
         """Load a GGUF and start its decode thread. Blocks for seconds: call it in a thread.
 
-        `threads` of 0 takes the physical cores. Raises `serve.errors.Unavailable`.
+        With `adapter`, a LoRA over it; `sha256` then has to tell both. `threads` of 0 takes the physical
+        cores. Raises `serve.errors.Unavailable`.
         """
         sequences = max(_SEQUENCES, 2 * max_parallel)
         model = LlamaModel(
             path,
+            adapter=adapter,
             context_tokens=context_tokens,
             sequences=sequences,
             batch_tokens=_BATCH_TOKENS,
-            threads=threads or _default_threads(),
+            threads=threads or default_threads(),
         )
         info = ModelInfo(
             name=name,
@@ -209,7 +212,8 @@ class LlamaCppEngine:
             )
 
 
-def _default_threads() -> int:
+def default_threads() -> int:
+    """The physical cores that this process may use."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(psutil.cpu_count(logical=False) or available, available))
 

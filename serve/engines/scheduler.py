@@ -39,6 +39,10 @@ _STEP_ALONE_S = 0.25
 _STEP_SHARED_S = 0.08
 """How much a prompt chunk may add to a step in which others decode."""
 _MIN_CHUNK = 16
+_EFFICIENT_CHUNK = 64
+"""Prompt tokens in a step from which on each costs the least: in smaller steps a quarter more."""
+_WHOLE_PROMPT = 128
+"""A prompt with so little left is read in one step while nobody decodes."""
 _DECODE_SHARE = 0.5
 """Time that decoding gets, relative to a chunk of a long prompt, before the next chunk is read."""
 _WORTH_WAITING = 32
@@ -322,8 +326,14 @@ class Scheduler:
         return batch, outputs, reading
 
     def _chunk(self, others_decode: bool) -> int:
+        """Tokens of the next step."""
         seconds = _STEP_SHARED_S if others_decode else _STEP_ALONE_S
-        return int(np.clip(self._prefill_rate * seconds, _MIN_CHUNK, self._model.batch_tokens))
+        least = _MIN_CHUNK
+        if not others_decode:
+            urgent = [job for job in self._jobs if job.phase is Phase.PREFILL and not job.background]
+            short = sum(job.remaining for job in urgent if job.remaining <= _WHOLE_PROMPT)
+            least = max(_EFFICIENT_CHUNK, min(short, _WHOLE_PROMPT))
+        return int(np.clip(self._prefill_rate * seconds, least, self._model.batch_tokens))
 
     def _readers(self, budget: int) -> Iterable[tuple[Job, int]]:
         """Jobs whose prompt is to be read now and their share: half for the oldest, so that it

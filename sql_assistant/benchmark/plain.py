@@ -2,7 +2,9 @@
 
 Runs as a process of its own (`python -m sql_assistant.benchmark.plain MODEL.gguf THREADS`): a line of
 JSON in ({prefix, suffix, max_tokens}), a line out ({text, ms, first_ms}). llama-cpp-python's own
-prefix cache is at work, so a prompt that begins like the one before is not computed anew.
+prefix cache is at work, so a prompt that begins like the one before is not computed anew. Its threads wait
+for each other as ours do: on an idle machine that changes nothing, and on a busy one the plain loop would
+otherwise be slowed several times over.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from serve.engines.llama_model import SPIN_COUNT
 
 _STOPS = ("<|fim_pad|>", "<|file_sep|>", "<|repo_name|>", "<|endoftext|>", "<|im_end|>")
 _CONTEXT = 8192
@@ -67,6 +71,7 @@ class PlainLoop:
 
 
 def _serve(model: str, threads: int) -> None:
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # Read when the library is loaded.
     import llama_cpp
 
     # llama.cpp writes to the C level's standard output and error; the answers go where only we write.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -132,21 +133,45 @@ async def test_an_unknown_model_is_not_found(settings: Settings) -> None:
     assert answer.json()["error"]["param"] == "model"
 
 
-async def test_a_thousand_nested_brackets(settings: Settings) -> None:
-    nested = "SELECT " + "(" * 1000 + "1" + ")" * 1000
-    async with sql_client(settings) as client:
-        checked = await client.post("/v1/sql/validate", json={"sql": nested})
-        assert checked.status_code == 200
-        assert checked.json()["valid"] is False
-        assert checked.json()["issues"][0]["kind"] == "syntax"
-        completed = await client.post("/v1/sql/complete", json={"prefix": nested[:1007]})
-        assert completed.status_code in (200, 413, 422)
-        repaired = await client.post("/v1/sql/repair", json={"sql": nested})
-        assert repaired.status_code in (200, 413, 422)
+@pytest.mark.parametrize("bracket", ["()", "[]"])
+async def test_a_thousand_nested_brackets(settings: Settings, bracket: str) -> None:
+    nested = "SELECT " + bracket[0] * 1000 + "1" + bracket[1] * 1000
+    engine = FakeEngine(lambda prompt: "author")
+    async with client_of(sql_app(engine, settings)) as client:
+        for path, body, param in [
+            ("validate", {"sql": f"SELECT 1;\n{nested}"}, "sql"),
+            ("repair", {"sql": nested}, "sql"),
+            ("complete", {"prefix": nested[:1007]}, "prefix"),
+            ("complete", {"prefix": "SELECT ", "suffix": nested, "stream": True}, "prefix"),
+        ]:
+            answer = await client.post(f"/v1/sql/{path}", json={**body, "dialect": "duckdb"})
+            assert answer.status_code == 422, path
+            assert "nested deeper than 100" in answer.json()["error"]["message"]
+            assert answer.json()["error"]["param"] == param
+        assert engine.requests == []
         ddl = f"CREATE TABLE t (a INT DEFAULT {'(' * 1000}1{')' * 1000})"
         registered = await client.post("/v1/sql/schemas", json={"name": "deep", "ddl": ddl})
         assert registered.status_code in (201, 422)
-        assert (await client.post("/v1/sql/complete", json=STATEMENT)).status_code == 200
+        elsewhere = {**STATEMENT, "prefix": f"SELECT {'(' * 1000}1{')' * 1000};\n{STATEMENT['prefix']}"}
+        for body in (STATEMENT, elsewhere):
+            answer = await client.post("/v1/sql/complete", json=body)
+            assert answer.json()["suggestions"][0]["valid"], answer.text
+
+
+async def test_a_text_over_the_limit_is_refused_before_it_is_read(settings: Settings) -> None:
+    long = "SELECT 1;" * 30_000
+    async with sql_client(settings) as client:
+        for path, body in [
+            ("validate", {"sql": long}),
+            ("repair", {"sql": long}),
+            ("complete", {"prefix": long[:140_000], "suffix": long[140_000:]}),
+        ]:
+            began = time.perf_counter()
+            answer = await client.post(f"/v1/sql/{path}", json=body)
+            assert answer.status_code == 413, path
+            assert "270,000" in answer.json()["error"]["message"]
+            assert "250,000" in answer.json()["error"]["message"]
+            assert time.perf_counter() - began < 1
 
 
 async def test_a_prompt_over_the_context(settings: Settings) -> None:

@@ -187,6 +187,28 @@ def test_what_is_used_has_to_be_joined(marked: str, sources: set[str] | None) ->
     assert (found and found.rest) == (frozenset(sources | QUOTES) if sources else None)
 
 
+@pytest.mark.parametrize(
+    ("written", "rest"),
+    [
+        ("author", {" AS au", " au"}),
+        ("author ", {"AS au", "au"}),
+        ("author a", {"u"}),
+        ("author AS", {" au"}),
+        ("author AS ", {"au"}),
+        ("author as a", {"u"}),
+        ("author au", {""}),
+        ("review ", None),
+    ],
+)
+def test_a_table_gets_the_alias_that_the_suffix_uses(written: str, rest: set[str] | None) -> None:
+    found = _expected("SELECT b.title FROM book b JOIN | WHERE au.country = 'FR'", written)
+    assert (found and found.rest) == (rest and frozenset(rest))
+
+
+def test_an_alias_is_free_where_the_table_may_have_none() -> None:
+    assert _expected("SELECT author.name FROM |", "author a") is None
+
+
 KEY = {"a.id = b.author_id", "b.author_id = a.id"}
 
 

@@ -139,6 +139,12 @@ def test_an_error_is_underlined_and_listed_and_a_click_goes_there(running: Runni
     assert "SELECT xnme" in editor.text
 
 
+def test_errors_above_the_statement_that_is_typed_are_shown(running: Running, editor: Editor) -> None:
+    editor.replace("SELECT name, FROM customers;\nSELECT name FROM customers WHERE ")
+    expect(editor.page.get_by_test_id("verdict")).to_contain_text("1 error")
+    expect(editor.page.get_by_test_id("verdict")).to_contain_text("unfinished at the cursor")
+
+
 def test_an_unfinished_statement_is_not_called_wrong(running: Running, editor: Editor) -> None:
     editor.replace("SELECT name FROM customers WHERE ")
     expect(editor.page.get_by_test_id("verdict")).to_have_text("unfinished at the cursor")

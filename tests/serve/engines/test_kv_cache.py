@@ -87,6 +87,30 @@ def test_the_sequence_used_longest_ago_goes_first_and_anchors_last() -> None:
     assert cache.match(array(7, 7, 7))[1] == 3
 
 
+def test_old_sequences_are_let_go_before_the_pool_is_full_and_the_latest_stay() -> None:
+    cache, _ = make(sequences=100, cells=1000)
+    running = filled(cache, [0] * 50)
+    cache.anchor(running, 20)
+    for number in range(1, 60):
+        cache.retire(filled(cache, [number] * 20))
+    assert cache.used_cells <= 400
+    assert cache.match(array(0, 0))[1] == 2
+    assert [cache.match(array(number, number))[1] for number in (1, 30, 45, 59)] == [0, 0, 2, 2]
+    roomy, _ = make(sequences=100, cells=4000)
+    for number in range(1, 60):
+        roomy.retire(filled(roomy, [number] * 20))
+    assert roomy.match(array(1, 1))[1] == 2
+
+
+def test_schemas_that_are_not_used_any_more_are_let_go_too() -> None:
+    cache, _ = make(sequences=100, cells=1000)
+    for number in range(1, 13):
+        sequence = filled(cache, [number] * 80)
+        cache.anchor(sequence, 70)
+        cache.retire(sequence)
+    assert [cache.match(array(number))[1] for number in range(1, 13)] == [0] * 4 + [1] * 8
+
+
 def test_nothing_in_use_is_evicted() -> None:
     cache, _ = make(cells=4)
     filled(cache, [1, 2, 3, 4])

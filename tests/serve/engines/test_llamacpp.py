@@ -141,6 +141,25 @@ async def test_a_long_prompt_does_not_stall_somebody_elses_decoding(engine: Llam
     await asyncio.gather(first_of_long, return_exceptions=True)
 
 
+async def test_a_short_prompt_is_read_in_one_step_and_a_long_one_is_not(
+    engine: LlamaCppEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    decode = engine._model.decode
+
+    def counting(batch: Sequence[BatchToken]) -> None:
+        steps.append(len(batch))
+        decode(batch)
+
+    monkeypatch.setattr(engine._model, "decode", counting)
+    unseen = engine.tokenize("DELETE FROM item WHERE amount < 3 AND name = 'y'; " * 40)
+    await run(engine, GenerateRequest(prompt=unseen[:100], max_tokens=1))
+    assert steps == [100]
+    steps.clear()
+    await run(engine, GenerateRequest(prompt=unseen[7:407], max_tokens=1))
+    assert len(steps) > 2 and min(steps[:-1]) >= 64
+
+
 async def test_cancelling_a_long_prompt_frees_the_engine_at_once(engine: LlamaCppEngine) -> None:
     filler = engine.tokenize("UPDATE item SET amount = 1 WHERE id = 7; " * 100)[:1500]
     generation = await engine.generate(GenerateRequest(prompt=filler, max_tokens=1))

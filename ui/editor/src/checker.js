@@ -77,12 +77,13 @@ export class Checker {
     return issues.map((issue) => ({ ...issue, start: at(issue.start), end: at(issue.end) }));
   }
 
-  // A statement that ends at the cursor is unfinished, not wrong.
+  // A statement that ends at the cursor is unfinished, not wrong; those before it are not excused.
   #isBeingTyped(issue) {
     const { head } = this.#view.state.selection.main;
     const rest = this.#view.state.sliceDoc(head);
     const unfinished = rest.trim() === "" || /^\s*;/.test(rest);
-    return this.#view.hasFocus && issue.kind === "syntax" && unfinished && issue.start <= head;
+    if (!this.#view.hasFocus || issue.kind !== "syntax" || !unfinished || issue.start > head) return false;
+    return !this.#view.state.sliceDoc(issue.start, head).includes(";");
   }
 }
 
