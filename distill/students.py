@@ -101,7 +101,10 @@ def load_student(
     differently, gives a tied model as its original was; `retie` False keeps both, to compute what llama.cpp
     computes. Raises NotFound and Unprocessable.
     """
+    from transformers.utils import logging
+
     kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    logging.disable_progress_bar()  # Seconds of work, between bars of our own.
     if (path / ADAPTER_CONFIG).is_file():
         return _with_saved_adapter(path, kind, lora, device)
     model = _from_gguf(path, kind, retie) if path.is_file() else _from_folder(path, kind)

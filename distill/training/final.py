@@ -34,7 +34,9 @@ def save(learner: Learner, weights: dict[str, Tensor], tokenizer: Tokenizer, fol
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        learner.student.save_pretrained(str(aside), state_dict=weights)
+        # PEFT would look for a Hugging Face config beside a GGUF base, to see whether the vocabulary grew.
+        adapter = {"save_embedding_layers": False} if hasattr(learner.student, "peft_config") else {}
+        learner.student.save_pretrained(str(aside), state_dict=weights, **adapter)
     finally:
         if shown:
             logging.enable_progress_bar()
