@@ -81,7 +81,8 @@ def _from_hub(name: str) -> Path:
     except Exception as error:  # the hub's client raises httpx's, its own and OS errors
         raise Unavailable(
             f"{name} is neither a folder here nor in the hub's cache, and the hub cannot be reached "
-            f"({type(error).__name__}: {error}); fetch it on a machine that can, and give its folder",
+            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); fetch it on a machine that can, and "
+            "give its folder",
             param="model",
         ) from error
 
