@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,7 +121,9 @@ def _run(
     def say(text: str) -> None:
         typer.echo(text, err=True)
 
-    done = pipeline.run(recipe, base, folder, load_settings(), only=only, until=until, say=say)
+    # Libraries that write on standard output (DeepSpeed's log) would spoil what is printed there.
+    with contextlib.redirect_stdout(sys.stderr):
+        done = pipeline.run(recipe, base, folder, load_settings(), only=only, until=until, say=say)
     if as_json:
         print_json({stage: manifest.model_dump(mode="json") for stage, manifest in done.items()})
     else:
@@ -272,9 +276,10 @@ def sweep(
         sizes = [int(one) for one in volumes.split(",") if one.strip()]
     except ValueError:
         raise typer.BadParameter(f"--volumes: {volumes!r} is no list of whole numbers") from None
-    found = sweeping.sweep(
-        loaded, base, out, load_settings(), names, sizes, say=lambda text: typer.echo(text, err=True)
-    )
+    with contextlib.redirect_stdout(sys.stderr):
+        found = sweeping.sweep(
+            loaded, base, out, load_settings(), names, sizes, say=lambda text: typer.echo(text, err=True)
+        )
     if as_json:
         print_json(found)
     else:
@@ -362,7 +367,9 @@ def bench(
     """
     from distill.bench import run as benchmark
 
-    typer.echo(benchmark.run(teacher, student, load_settings(), out=out, fresh=fresh))
+    with contextlib.redirect_stdout(sys.stderr):
+        result = benchmark.run(teacher, student, load_settings(), out=out, fresh=fresh)
+    typer.echo(result)
 
 
 def _recipe(name: str, folder: Path | None) -> tuple[Recipe, Path, Path]:

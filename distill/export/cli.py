@@ -5,6 +5,8 @@ Each target format is one command here and one module beside this one.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -89,10 +91,12 @@ def gguf(
     def say(text: str) -> None:
         typer.echo(text, err=True)
 
-    if adapter:
-        made = export_adapter(source, out, base=over, say=say)
-    else:
-        made = export_gguf(source, out, quant, base=over, say=say)
+    # Libraries that write on standard output would spoil what is printed there.
+    with contextlib.redirect_stdout(sys.stderr):
+        if adapter:
+            made = export_adapter(source, out, base=over, say=say)
+        else:
+            made = export_gguf(source, out, quant, base=over, say=say)
     if name:
         _register(made, name, base_name, settings)
     command = _add_command(made, name or out.stem.lower(), base_name)

@@ -82,6 +82,7 @@ class OnlineTargets:
         self._rows: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
         self._positions = 0
         self._pending: dict[str, Future[None]] = {}
+        self._failure: BaseException | None = None
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher")
 
@@ -93,6 +94,8 @@ class OnlineTargets:
                 kept = self._rows.get(key)
                 if kept is not None:
                     self._rows.move_to_end(key)
+                elif self._failure is not None:
+                    raise self._failure
                 pending = self._pending.get(key)
             if kept is not None:
                 packed, positions = kept
@@ -132,6 +135,10 @@ class OnlineTargets:
                 raise Unprocessable(
                     f"teacher {self._scorer.name} left {left} of {len(examples)} examples without scores"
                 )
+        except BaseException as error:
+            # Kept: it may come before anybody waits for these examples.
+            self._failure = error
+            raise
         finally:
             with self._lock:
                 for example in examples:

@@ -43,16 +43,19 @@ def layer_pairs(student: int, teacher: int, count: int = 4) -> LayerPairs:
 def select(output: Any, batch: Tensor, rows: Tensor, layers: Sequence[int]) -> States:
     """Learned rows out of a transformers output.
 
-    Run the model with `output_hidden_states=True`, for attention also `output_attentions=True` (and the eager
-    implementation, the only one that keeps maps: [B, heads, T, T] of every layer). batch [N], rows [N]: example and
+    Run the model with `output_hidden_states=True`, for attention also `output_attentions=True` and an implementation
+    that keeps maps: [B, heads, T, keys] of at least these layers, None for others. batch [N], rows [N]: example and
     position of each. Layer 0 is the first block's output. Raises Unprocessable where the output has no states.
     """
     if output.hidden_states is None:
         raise Unprocessable("hidden-state transfer needs a model that is run with output_hidden_states=True")
     hidden = tuple(output.hidden_states[layer + 1][batch, rows] for layer in layers)
     maps = output.attentions or ()
-    if any(one is None for one in maps):
-        raise Unprocessable("attention transfer needs models loaded with attn_implementation='eager'")
+    if maps and any(maps[layer] is None for layer in layers):
+        raise Unprocessable(
+            "attention transfer needs an attention implementation that keeps its maps, such as 'eager'; set "
+            "attention_weight to 0"
+        )
     return States(hidden, tuple(maps[layer][batch, :, rows] for layer in layers) if maps else ())
 
 

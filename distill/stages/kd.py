@@ -11,6 +11,7 @@ from distill.stages import learning
 from distill.stages.capture import STORE
 from distill.stages.fitting import fit
 from distill.stages.learning import Split
+from distill.students import resolve_model
 from distill.training import TrainingJob
 
 
@@ -37,6 +38,7 @@ def run(context: Context) -> None:
 
 def _job(context: Context, data: Split, targets: StoreTargets | OnlineTargets) -> TrainingJob:
     recipe = context.recipe
+    teacher = recipe.scorer or recipe.teacher
     return TrainingJob(
         student=start(context),
         tokenizer=data.tokenizer,
@@ -50,6 +52,7 @@ def _job(context: Context, data: Split, targets: StoreTargets | OnlineTargets) -
         ranks=learning.ranks(context, recipe.kd),
         hostfile=learning.hostfile(context),
         sampled=recipe.capture.draws > 0,
+        transfer_teacher=resolve_model(teacher.model, context.settings) if recipe.kd.transfers else None,
     )
 
 

@@ -84,8 +84,11 @@ class PlainEngine:
         self.learner = learner
         self._clip_norm = settings.clip_norm
         self._optimiser = optimiser(learner, settings)
+        # By the student's own names, then what is learned beside it: transfer's projections.
         self._learned = {
-            name: weight for name, weight in learner.student.named_parameters() if weight.requires_grad
+            name.removeprefix("student."): weight
+            for name, weight in learner.named_parameters()
+            if weight.requires_grad
         }
 
     def forward(self, *arguments: Any) -> tuple[Tensor, Tensor]:
@@ -129,7 +132,11 @@ class PlainEngine:
             self._optimiser.state[weight][moment] = value.to(weight.device)
 
     def weights(self, dtype: torch.dtype) -> dict[str, Tensor] | None:
-        return {name: weight.detach().to("cpu", dtype) for name, weight in self._learned.items()}
+        return {
+            name: weight.detach().to("cpu", dtype)
+            for name, weight in self.learner.student.named_parameters()
+            if weight.requires_grad
+        }
 
     def barrier(self) -> None:
         return None

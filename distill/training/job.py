@@ -74,6 +74,14 @@ class TrainingJob:
     """The teacher's rows are draws (`capture.draws`), not its top K."""
     hostfile: Path | None = None
     """DeepSpeed's list of nodes (`worker-1 slots=8`); None is this machine alone."""
+    transfer_teacher: Path | None = None
+    """The teacher (Hugging Face folder or GGUF) whose inner states are learned; loaded only where `hidden_weight` or
+    `attention_weight` asks for them, and then needed."""
+
+    @property
+    def transfers(self) -> bool:
+        """Whether a teacher computes beside the student."""
+        return isinstance(self.settings, Distillation) and self.settings.transfers
 
     @property
     def fingerprint(self) -> str:
@@ -82,6 +90,8 @@ class TrainingJob:
         model = self.model.model_dump(mode="json")
         digest = hashlib.sha256(json.dumps([settings, model, self.seed], sort_keys=True).encode())
         digest.update(b"sft" if self.targets is None else b"sampled" if self.sampled else b"kd")
+        if self.transfers:
+            digest.update(f"transfer {self.transfer_teacher}\n".encode())
         digest.update(self.tokenizer.hash.encode())
         for example in self.examples:
             digest.update(example.key.encode())
@@ -103,17 +113,27 @@ class TrainingJob:
                 )
             if not len(example.positions) or example.positions[0] < 1:
                 raise Unprocessable(f"record {example.record_id} has no token that could be learned")
-        if isinstance(self.settings, Distillation):
-            for name in ("hidden_weight", "attention_weight"):
-                if getattr(self.settings, name):
-                    raise Unprocessable(
-                        f"{name} needs the teacher's inner states, and training here gets its distributions only: set "
-                        f"{name} to 0",
-                        param=name,
-                    )
+        if self.transfers:
+            self._check_transfer()
         if self.ranks > 1 and not self.settings.zero_stage:
             raise Unprocessable(
                 f"{self.ranks} devices are asked for with zero_stage 0, which is one process: set zero_stage to 2 or 3",
+                param="zero_stage",
+            )
+
+    def _check_transfer(self) -> None:
+        weights = ("hidden_weight", "attention_weight")
+        name = next(name for name in weights if getattr(self.settings, name, 0))
+        if self.transfer_teacher is None:
+            raise Unprocessable(
+                f"{name} needs the teacher's inner states, and training was given its distributions only: give the "
+                f"teacher's weights (transfer_teacher), or set {name} to 0",
+                param=name,
+            )
+        if self.settings.zero_stage:
+            raise Unprocessable(
+                f"{name} has the whole teacher beside the student in one process, which zero_stage "
+                f"{self.settings.zero_stage} is not: set zero_stage to 0, or hidden_weight and attention_weight to 0",
                 param="zero_stage",
             )
 

@@ -12,27 +12,37 @@ import torch
 from torch import Tensor, nn
 
 from distill.losses.sparse import LossSettings, chunked_loss
-from distill.training import attention
+from distill.training import attention, inner_states
 from distill.training.batch import Batch
+from distill.training.inner_states import TeacherBeside
 
 
 class Learner(nn.Module):
     """Wraps a transformers causal model, or a PEFT model around one."""
 
     def __init__(
-        self, student: Any, settings: LossSettings, *, real_vocabulary: int, compute: torch.dtype
+        self,
+        student: Any,
+        settings: LossSettings,
+        *,
+        real_vocabulary: int,
+        compute: torch.dtype,
+        beside: TeacherBeside | None = None,
     ) -> None:
+        """`beside`: in training mode the student also learns this teacher's inner states."""
         super().__init__()
         self.student = student
         self.settings = settings
+        self.transfer = None if beside is None else beside.transfer
+        self._beside = beside
         self._real_vocabulary = real_vocabulary
         self._compute = compute
-        attention.use(self.model)
+        attention.use(self.model, maps=beside is not None and beside.maps)
 
     @property
     def model(self) -> Any:
         """The causal model itself, adapters in its layers."""
-        return self.student.get_base_model() if hasattr(self.student, "peft_config") else self.student
+        return inner_states.causal_model(self.student)
 
     @property
     def head(self) -> Tensor:
@@ -42,24 +52,22 @@ class Learner(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """[1, T, H] final hidden states, normed, of the whole row."""
-        backbone = self.model.get_decoder()
-        output = backbone(
-            input_ids=batch.ids,
-            position_ids=batch.places,
-            use_cache=False,
-            **attention.bounds_arguments(batch.bounds, batch.longest),
-        )
-        states: Tensor = output.last_hidden_state
+        states: Tensor = inner_states.run(self.model, batch).last_hidden_state
         return states
 
     def forward(self, batch: Batch, settings: LossSettings | None = None) -> tuple[Tensor, Tensor]:
         """(total, figures): the differentiable sum of losses over the batch's targets, and detached float64
-        [4]: divergence, cross-entropy and agreement, each summed, and the number of targets."""
+        [4]: divergence, cross-entropy and agreement, each summed, and the number of targets. Of transfer only the
+        total knows."""
+        beside = self._beside if self.training else None
         device_type = self.head.device.type
         with torch.autocast(
             device_type, self._compute, enabled=self._compute != torch.float32, cache_enabled=False
         ):
-            hidden = self.hidden(batch)
+            if beside is None:
+                hidden = self.hidden(batch)
+            else:
+                hidden, inner = beside.student_states(self.model, batch)
             # Only the rows that are learned go through the output matrix, a quarter of a small model's work.
             hidden = hidden[0].index_select(0, batch.rows).to(self._compute)
         sums = chunked_loss(
@@ -76,4 +84,7 @@ class Learner(nn.Module):
                 for figure in (sums.divergence, sums.cross_entropy, sums.agreement, len(batch.labels))
             ]
         )
-        return sums.total * batch.weight, figures * batch.weight
+        total = sums.total
+        if beside is not None:
+            total = total + beside.transfer(inner, beside.teacher_states(batch))
+        return total * batch.weight, figures * batch.weight

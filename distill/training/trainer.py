@@ -21,6 +21,7 @@ from distill.training import final, held_out, memory
 from distill.training.batch import Batch, build
 from distill.training.checkpoints import Checkpoints, State
 from distill.training.engine import Engine, PlainEngine
+from distill.training.inner_states import TeacherBeside
 from distill.training.job import Expecting, HeldOut, TrainingJob, TrainingResult
 from distill.training.learner import Learner
 from distill.training.metrics import MetricLog
@@ -67,8 +68,24 @@ def _learner(job: TrainingJob, device: torch.device, *, split: bool) -> Learner:
         if not isinstance(job.settings, Distillation):
             raise Unprocessable("a training with a teacher's targets needs the settings of a Distillation")
         loss = LossSettings.of(job.settings, sampled=job.sampled)
-    learner = Learner(student, loss, real_vocabulary=job.tokenizer.real_vocabulary, compute=compute)
+    learner = Learner(
+        student,
+        loss,
+        real_vocabulary=job.tokenizer.real_vocabulary,
+        compute=compute,
+        beside=_beside(job, student, compute, device),
+    )
     return learner.train()
+
+
+def _beside(
+    job: TrainingJob, student: Any, compute: torch.dtype, device: torch.device
+) -> TeacherBeside | None:
+    """The teacher whose inner states are learned, where the settings ask for that."""
+    if job.transfer_teacher is None or not isinstance(job.settings, Distillation) or not job.transfers:
+        return None
+    teacher = load_student(job.transfer_teacher, dtype=compute, device=device)
+    return TeacherBeside.of(student, teacher, job.settings, real_vocabulary=job.tokenizer.real_vocabulary)
 
 
 @dataclass

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -122,21 +124,31 @@ def test_labelling_goes_on_where_it_stopped(tmp_path: Path) -> None:
         Labelling(path, "../ann")
 
 
-# Gradio's launch leaves a socket to the garbage collector.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        assert server.poll() is None, "the page did not start"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the page did not answer")
+
+
 @pytest.mark.browser
 def test_the_page_labels_by_keyboard_and_by_mouse(tmp_path: Path) -> None:
     from playwright.sync_api import expect, sync_playwright
-
-    from distill.agents import annotate_page
 
     path = _tasks(tmp_path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    page_blocks = annotate_page.blocks(Labelling(path, "ann"))
-    page_blocks.launch(
-        **annotate_page.launch_options("127.0.0.1", port), prevent_thread_lock=True, quiet=True
+    command = [sys.executable, "-m", "distilsql", "distill", "annotate", "page", str(path)]
+    # A process of its own, as a user starts it: Gradio leaves sockets to the garbage collector.
+    server = subprocess.Popen(
+        [*command, "--annotator", "ann", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     found: dict[str, object] = {}
 
@@ -169,12 +181,13 @@ def test_the_page_labels_by_keyboard_and_by_mouse(tmp_path: Path) -> None:
             found["error"] = error
 
     try:
+        _wait_for(port, server)
         thread = threading.Thread(target=drive)
         thread.start()
         thread.join()
     finally:
-        page_blocks.close()
-        gc.collect()
+        server.terminate()
+        server.wait(timeout=30)
     if "error" in found:
         raise AssertionError(found["error"])
     labels = annotation.read_labels(annotation.labels_file(path, "ann"))

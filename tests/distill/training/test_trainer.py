@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -189,6 +189,16 @@ train(tiny.job(folder, student=student, settings=settings, advance=lambda done, 
 """
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Bit for bit means the same number of threads: sums are cut by it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_a_training_killed_with_9_goes_on_bit_for_bit(tmp_path: Path) -> None:
     folder = tiny.student_folder(tmp_path / "student")
     settings = tiny.settings(Distillation, epochs=6, checkpoint_every=1)
@@ -205,12 +215,7 @@ def test_a_training_killed_with_9_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert process.wait() == -signal.SIGKILL
     done = len(steps(killed.folder))
     assert 3 <= done < len(steps(straight.folder))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        train(killed)
-    finally:
-        torch.set_num_threads(before)
+    train(killed)
     assert same(straight.folder, killed.folder)
     assert [line["step"] for line in steps(killed.folder)] == [
         line["step"] for line in steps(straight.folder)
