@@ -90,7 +90,7 @@ class Context:
         hashes = record_files.write_records(self.stage.folder / RECORDS, unique.values())
         record_files.write_rejections(self.stage.folder / "rejected.jsonl", dropped)
         self.stage.outputs |= {f"{RECORDS}/{name}": one for name, one in hashes.items()}
-        self.stage.metrics |= {"records": len(unique), "rejected": len(dropped), **(metrics or {})}
+        self.stage.metrics |= {**(metrics or {}), "records": len(unique), "rejected": len(dropped)}
 
     def teacher(self, settings: Teacher | None = None) -> Generator:
         """The recipe's teacher (or another one) for questions; loaded once."""

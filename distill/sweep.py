@@ -58,7 +58,8 @@ def sweep(
             if point is not shared:
                 _share(shared, point, base, settings, say)
             done = pipeline.run(point.recipe, base, point.folder, settings, say=say)
-            learned = done["select"].metrics.get("records", 0)
+            selected = done["select"].metrics
+            learned = selected["records"] - selected.get("held_out", 0)
             rows.append({"teacher": teacher, "records": learned, **done["evaluate"].metrics})
             write_atomic(out / "sweep.json", json.dumps(rows, indent=2).encode())
             _plot(rows, out / "curve.png")
